@@ -1,0 +1,1 @@
+"""The life of an incident: state table, fold, explain. Pure."""

@@ -1,0 +1,1 @@
+"""Policies: a runbook that runs. Language, loader, matchers, on call."""

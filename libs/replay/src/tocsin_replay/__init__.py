@@ -1,0 +1,1 @@
+"""Reading it back: timeline from the log."""

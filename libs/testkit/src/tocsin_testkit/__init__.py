@@ -1,0 +1,1 @@
+"""ManualClock, MemoryLog, builders, scenarios, doubles that speak real protocols."""

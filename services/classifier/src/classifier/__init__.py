@@ -1,0 +1,1 @@
+"""Dispositions, incident opening, attaching, clearing and severity."""

@@ -1,0 +1,1 @@
+"""Deadlines derived from the log: levels, expiries, targets, overdue updates."""

@@ -1,0 +1,1 @@
+"""Pages: attempted in the log before they are attempted in the world."""

@@ -1,0 +1,1 @@
+"""Proposes, asks, runs, verifies, records."""
