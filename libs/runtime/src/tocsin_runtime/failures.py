@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 
-class Poison(Exception):  # noqa: N818 - it names the record, not the error
+class Poison(Exception):
     """The record can never be handled: it is dead-lettered, acknowledged and counted.
 
     Args:
@@ -22,7 +22,7 @@ class Poison(Exception):  # noqa: N818 - it names the record, not the error
         self.detail = detail
 
 
-class Transient(Exception):  # noqa: N818 - it names the state of the world
+class Transient(Exception):
     """The world is briefly unwell: nothing is committed, the same records come again.
 
     Args:

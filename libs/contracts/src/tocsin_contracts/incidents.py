@@ -1,0 +1,723 @@
+"""Every fact of an incident's life, in the order in which a life has them.
+
+All go to the topic `incidents` under the incident's key, so Kafka gives them one order; the state
+is a fold over that order (`tocsin_incident`). The incident is the event's subject.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from tocsin_contracts.alerts import Labels
+from tocsin_contracts.event import Fact, Instant, Person, Value, Writer
+
+_TOPIC = "incidents"
+
+Text = Annotated[str, Field(min_length=1, max_length=10_000)]
+
+
+class IncidentFact(Fact):
+    """A fact about one incident."""
+
+    TOPIC: ClassVar[str] = _TOPIC
+
+
+class Alert(Value):
+    """One episode of one alert, as an incident holds it.
+
+    Attributes:
+        lease_until: When it counts as gone unless it is seen again; absent without a lease.
+    """
+
+    fingerprint: str
+    starts_at: Instant
+    name: str
+    labels: Labels
+    annotations: Labels = Field(default_factory=dict)
+    generator_url: str = ""
+    source: str = ""
+    lease_until: Instant | None = None
+
+
+class Opened(IncidentFact):
+    """An incident began.
+
+    Who reacts: the escalation-timer derives its deadlines, the remediation service proposes the
+    playbook. How often: once an incident. Never sent: for an alert that is silenced or inhibited,
+    or that an open incident of its group takes up.
+
+    Attributes:
+        rule: Name of the classification rule that decided.
+        group_key: What alerts must share to join.
+        declared_by: The person who declared it; absent when alerts opened it.
+        drill: A rehearsal: pages are marked, remediation is proposed only.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.opened.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    system: str
+    title: Text
+    severity: str
+    rule: str
+    reason: str
+    group_key: str
+    service: str | None = None
+    playbook: str | None = None
+    customer_facing: bool = False
+    urgent: bool = False
+    drill: bool = False
+    declared_by: Person | None = None
+    alerts: tuple[Alert, ...] = ()
+
+
+class AlertsAttached(IncidentFact):
+    """More alerts belong to the incident.
+
+    Who reacts: nobody at once; views show them. How often: once for each delivery that brings
+    news, however many alerts it brings. Never sent: for an episode the incident already holds.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.alerts_attached.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    alerts: Annotated[tuple[Alert, ...], Field(min_length=1)]
+
+
+class Cleared(Value):
+    """One episode that ended, and how we know."""
+
+    fingerprint: str
+    starts_at: Instant
+    ended_at: Instant
+    reason: str = "resolved"
+
+
+class AlertsCleared(IncidentFact):
+    """Alerts of the incident stopped firing.
+
+    Who reacts: the classifier, which resolves the incident once all are clear and stay so. How
+    often: once for each delivery that brings such news. Never sent: from absence, from a
+    truncated payload or from a group's status alone.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.alerts_cleared.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    alerts: Annotated[tuple[Cleared, ...], Field(min_length=1)]
+
+
+class SeverityRaised(IncidentFact):
+    """The incident is worse than was thought.
+
+    Who reacts: the escalation-timer catches up once with the levels of the new severity. How
+    often: at most once for each step up. Never sent: by a later, milder alert.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.severity_raised.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    severity_from: str
+    severity_to: str
+    rule: str
+    reason: str
+    by: Person | None = None
+
+
+class SeverityLowered(IncidentFact):
+    """The incident is less bad than was thought; only a person says so.
+
+    Who reacts: the escalation-timer drops deadlines the new severity does not have. How often:
+    once for each request that lowers it. Never sent: because an alert cleared.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.severity_lowered.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    severity_from: str
+    severity_to: str
+    reason: str
+    by: Person | None = None
+
+
+class SeverityRequested(IncidentFact):
+    """A person asked for another severity.
+
+    Who reacts: the classifier raises or lowers it. How often: once a request. Never sent: by a
+    machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.severity_requested.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    severity: str
+    reason: str = ""
+    by: Person
+
+
+class Acknowledged(IncidentFact):
+    """Someone took the incident.
+
+    Who reacts: the escalation-timer stops, the notifier withdraws what is still queued. How
+    often: once for each answer; the first in the log counts. Never sent: by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.acknowledged.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+
+
+class AcknowledgementExpired(IncidentFact):
+    """The one who took it let the policy's time pass without mitigating or resolving.
+
+    Who reacts: the escalation starts again from its first level, as a new generation. How often:
+    once for each acknowledgement. Never sent: after mitigation.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.acknowledgement_expired.v1"
+    WRITER: ClassVar[Writer] = Writer.ESCALATION_TIMER
+
+    generation: int
+    due_at: Instant
+
+
+class Target(Value):
+    """Someone a level pages, resolved to a person at that instant.
+
+    Attributes:
+        contact: Contact id of the policy.
+        role: What they are in this incident: `on-call engineer`, `team lead` …
+        via: Why they: the schedule, team or role that named them.
+        channels: Channels to use, in order of the person's preference.
+    """
+
+    contact: str
+    name: str
+    role: str
+    via: str
+    channels: tuple[str, ...]
+
+
+class LevelReached(IncidentFact):
+    """Nobody answered in time, so the next level is told.
+
+    Who reacts: the notifier pages every target. How often: once for each level and generation;
+    levels that passed together in an outage come as one, naming those it `skipped`. Never sent:
+    for an acknowledged incident (and if an acknowledgement came first in the log, it is ignored).
+
+    Attributes:
+        due_at: When it was due; the event's own time says when it was written.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.level_reached.v1"
+    WRITER: ClassVar[Writer] = Writer.ESCALATION_TIMER
+
+    level: Annotated[int, Field(ge=1)]
+    generation: int
+    severity: str
+    due_at: Instant
+    targets: tuple[Target, ...]
+    skipped: tuple[int, ...] = ()
+    repeat: int = 0
+
+
+class ResponseTargetMissed(IncidentFact):
+    """Nobody acknowledged within the severity's response time.
+
+    Who reacts: views and the postmortem. How often: once a generation. Never sent: for an
+    incident acknowledged in time.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.response_target_missed.v1"
+    WRITER: ClassVar[Writer] = Writer.ESCALATION_TIMER
+
+    generation: int
+    severity: str
+    target: timedelta
+    due_at: Instant
+
+
+class UpdateOverdue(IncidentFact):
+    """People were promised an update and did not get it.
+
+    Who reacts: the notifier reminds the communications lead, then the incident commander. How
+    often: once for each update due. Never sent: once the incident is resolved.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.update_overdue.v1"
+    WRITER: ClassVar[Writer] = Writer.ESCALATION_TIMER
+
+    number: Annotated[int, Field(ge=1)]
+    due_at: Instant
+    targets: tuple[Target, ...] = ()
+
+
+class ReviewDue(IncidentFact):
+    """The review of a resolved incident is due and has not been published.
+
+    Who reacts: the notifier reminds the incident commander. How often: once an incident and
+    resolution. Never sent: for a severity without review.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.review_due.v1"
+    WRITER: ClassVar[Writer] = Writer.ESCALATION_TIMER
+
+    due_at: Instant
+    targets: tuple[Target, ...] = ()
+
+
+class Purpose(StrEnum):
+    """Why a message is sent."""
+
+    PAGE = "page"
+    REMINDER = "reminder"
+    ACKNOWLEDGED = "acknowledged"
+    RESOLVED = "resolved"
+    UPDATE = "update"
+    APPROVAL = "approval"
+
+
+class Message(Value):
+    """What people read."""
+
+    subject: Annotated[str, Field(max_length=500)]
+    body: Annotated[str, Field(max_length=20_000)]
+
+
+class NotificationRequested(IncidentFact):
+    """A message to one target over one channel is owed.
+
+    Who reacts: the notifier attempts it. How often: once for each cause, target and channel.
+    Never sent: for a level the fold ignored.
+
+    Attributes:
+        notification: Its id, derived from incident, purpose, level, target, channel, generation.
+        provider_key: What the provider merges repeats by.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.notification_requested.v1"
+    WRITER: ClassVar[Writer] = Writer.NOTIFIER
+
+    notification: str
+    purpose: Purpose
+    generation: int
+    level: int | None = None
+    target: Target | None = None
+    channel: str
+    kind: str
+    provider_key: str
+    message: Message
+
+
+class NotificationAttempted(IncidentFact):
+    """The provider is about to be called.
+
+    Who reacts: the notifier calls once it has read this back. How often: once an attempt. Never
+    sent: after the call.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.notification_attempted.v1"
+    WRITER: ClassVar[Writer] = Writer.NOTIFIER
+
+    notification: str
+    attempt: Annotated[int, Field(ge=1)]
+
+
+class NotificationDelivered(IncidentFact):
+    """The provider took the message.
+
+    Who reacts: views. How often: once a notification. Never sent: on a provider's promise to
+    look at it later with an error in the body.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.notification_delivered.v1"
+    WRITER: ClassVar[Writer] = Writer.NOTIFIER
+
+    notification: str
+    attempt: int
+    provider_ref: str = ""
+    late_by: timedelta | None = None
+
+
+class NotificationFailed(IncidentFact):
+    """An attempt failed.
+
+    Who reacts: the notifier tries again at `retry_at`, or gives up when it is absent. How often:
+    once an attempt. Never sent: when the outcome is unknown.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.notification_failed.v1"
+    WRITER: ClassVar[Writer] = Writer.NOTIFIER
+
+    notification: str
+    attempt: int
+    reason: str
+    detail: str = ""
+    retry_at: Instant | None = None
+
+
+class NotificationInDoubt(IncidentFact):
+    """Whether the provider took an attempt is not known.
+
+    Who reacts: the notifier does what the channel says: retry under the same key, look first, or
+    leave it. How often: at most once an attempt. Never sent: for an attempt with an outcome.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.notification_in_doubt.v1"
+    WRITER: ClassVar[Writer] = Writer.NOTIFIER
+
+    notification: str
+    attempt: int
+    reason: str
+    retry_at: Instant | None = None
+
+
+class NotificationSuperseded(IncidentFact):
+    """A message is no longer wanted and will not be sent.
+
+    Who reacts: the audit counts it as accounted for. How often: once a notification. Never sent:
+    for a message already delivered.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.notification_superseded.v1"
+    WRITER: ClassVar[Writer] = Writer.NOTIFIER
+
+    notification: str
+    reason: str
+
+
+class NoteAdded(IncidentFact):
+    """A person wrote something down.
+
+    Who reacts: nobody; the timeline shows it. How often: as people like. Never sent: by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.note_added.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    text: Text
+
+
+class RoleAssigned(IncidentFact):
+    """A person has a role in the incident from here on.
+
+    Who reacts: reminders go to whoever holds the role. How often: with each change. Never sent:
+    for a role the policy does not have.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.role_assigned.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    role: Annotated[str, Field(min_length=1, max_length=100)]
+    contact: Annotated[str, Field(min_length=1, max_length=200)]
+    by: Person
+
+
+class UpdatePosted(IncidentFact):
+    """People were told how it stands.
+
+    Who reacts: the escalation-timer sets the next update's deadline; the notifier passes it on.
+    How often: as people like, at least at the policy's cadence. Never sent: by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.update_posted.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    text: Text
+    audience: str = "internal"
+
+
+class ProposedStep(Value):
+    """A step as it would be run.
+
+    Attributes:
+        call: What exactly would be done, for people to read.
+        risk: `read`, `safe`, `disruptive` or `destructive`.
+        approval: `automatic`, `one`, `two` or `never`.
+    """
+
+    step: str
+    title: str
+    runner: str
+    risk: str
+    approval: str
+    call: str
+
+
+class RemediationProposed(IncidentFact):
+    """A playbook fits; this is what it would do.
+
+    Who reacts: people approve or reject; steps that need nobody are started. How often: once for
+    each playbook and generation. Never sent: for a resolved incident.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_proposed.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    playbook: str
+    generation: int
+    steps: tuple[ProposedStep, ...]
+    reason: str
+    expires_at: Instant | None = None
+
+
+class RemediationApproved(IncidentFact):
+    """A person let a step run.
+
+    Who reacts: the remediation service starts it when approvals suffice. How often: once an
+    answer. Never sent: by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_approved.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    remediation: str
+    step: str
+    by: Person
+
+
+class RemediationRejected(IncidentFact):
+    """A person said no to a remediation.
+
+    Who reacts: no further step of it starts. How often: once an answer. Never sent: by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_rejected.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    remediation: str
+    by: Person
+    reason: str = ""
+
+
+class RemediationStarted(IncidentFact):
+    """A step is about to have its effect; the intent is in the log first.
+
+    Who reacts: the remediation service runs it once it has read this back. How often: at most
+    once a step. Never sent: for a step that started before.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_started.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+
+
+class Evidence(Value):
+    """What a step showed: bounded, secrets removed."""
+
+    output: Annotated[str, Field(max_length=20_000)] = ""
+    exit_code: int | None = None
+    http_status: int | None = None
+    took: timedelta
+
+
+class RemediationStepFinished(IncidentFact):
+    """A step ran to an end, good or bad.
+
+    Who reacts: the remediation service verifies it. How often: at most once a step. Never sent:
+    when the outcome is unknown.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_step_finished.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    succeeded: bool
+    reason: str
+    evidence: Evidence
+
+
+class RemediationVerified(IncidentFact):
+    """A look at the world after a step showed what the playbook expects.
+
+    Who reacts: the next step may start. How often: at most once a step. Never sent: without a
+    look.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_verified.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    evidence: Evidence
+
+
+class RemediationRolledBack(IncidentFact):
+    """A step's change was undone.
+
+    Who reacts: views. How often: at most once a step. Never sent: for a step without an undo.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_rolled_back.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    reason: str
+    evidence: Evidence
+
+
+class RemediationFailed(IncidentFact):
+    """A remediation ended without success; people have to go on.
+
+    Who reacts: the notifier says so. How often: at most once a remediation. Never sent: while a
+    step still runs.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_failed.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    reason: str
+    detail: str = ""
+
+
+class RemediationInDoubt(IncidentFact):
+    """A step started and nobody knows whether it took effect; it is never run again by itself.
+
+    Who reacts: a person looks. How often: at most once a step. Never sent: for a step with an
+    outcome.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_in_doubt.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    reason: str
+
+
+class Mitigated(IncidentFact):
+    """The effect on users is over, the cause may not be.
+
+    Who reacts: acknowledgements no longer expire. How often: once a person says so. Never sent:
+    by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.mitigated.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    text: str = ""
+
+
+class Resolved(IncidentFact):
+    """A person says it is over.
+
+    Who reacts: everything pending stops; the review clock starts. How often: once an answer.
+    Never sent: by a machine (see `AutoResolved`).
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.resolved.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    text: str = ""
+
+
+class AutoResolved(IncidentFact):
+    """Every alert cleared and stayed clear for the policy's time.
+
+    Who reacts: as for `Resolved`. How often: once a generation. Never sent: for an incident
+    that a person declared.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.auto_resolved.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    generation: int
+    reason: str
+    due_at: Instant
+
+
+class ReopenRequested(IncidentFact):
+    """A person says it is not over.
+
+    Who reacts: the classifier reopens it. How often: once a request. Never sent: by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.reopen_requested.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    reason: str = ""
+
+
+class Reopened(IncidentFact):
+    """The incident is back, as a new generation: it escalates again from its first level.
+
+    Who reacts: as for `Opened`. How often: once for each return within the policy's window. Never
+    sent: for a merged or closed incident.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.reopened.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    generation: Annotated[int, Field(ge=2)]
+    reason: str
+    by: Person | None = None
+
+
+class MergeRequested(IncidentFact):
+    """A person says two incidents are one.
+
+    Who reacts: the classifier merges this one into the other. How often: once a request. Never
+    sent: across systems.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.merge_requested.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    into: str
+    by: Person
+
+
+class Merged(IncidentFact):
+    """This incident goes on as part of another.
+
+    Who reacts: everything pending for this one stops. How often: once an incident. Never sent:
+    into one that is not open.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.merged.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    into: str
+    by: Person | None = None
+
+
+class Reviewed(IncidentFact):
+    """The review was published.
+
+    Who reacts: the review clock stops. How often: once. Never sent: before resolution.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.reviewed.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    url: str = ""
+
+
+class Closed(IncidentFact):
+    """Nothing more will happen to it.
+
+    Who reacts: its snapshot is dropped. How often: once. Never sent: before resolution.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.closed.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
