@@ -1,1 +1,25 @@
 """The life of an incident: state table, fold, explain. Pure."""
+
+from tocsin_incident.book import Book, Change, snapshot
+from tocsin_incident.explaining import explain
+from tocsin_incident.folding import Folded, fold
+from tocsin_incident.life import TABLE, Reason, diagram, step
+from tocsin_incident.state import FOLD_VERSION, IncidentState, Status, state_bytes, state_document
+
+__all__ = [
+    "FOLD_VERSION",
+    "TABLE",
+    "Book",
+    "Change",
+    "Folded",
+    "IncidentState",
+    "Reason",
+    "Status",
+    "diagram",
+    "explain",
+    "fold",
+    "snapshot",
+    "state_bytes",
+    "state_document",
+    "step",
+]

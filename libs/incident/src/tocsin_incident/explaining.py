@@ -1,0 +1,51 @@
+"""`explain`: why an incident is as it is, in sentences, from its state alone."""
+
+from __future__ import annotations
+
+from tocsin_incident.state import IncidentState, Level, NotificationStatus, Status
+
+
+def explain(state: IncidentState) -> tuple[str, ...]:
+    """What decided, who was told, who answered, what is pending: one sentence each."""
+    lines = [
+        f"{state.severity} by rule {state.rule!r}: {state.reason}.",
+        f"{state.firing} of {len(state.alerts)} alerts still fire.",
+    ]
+    if state.severity != state.opened_severity:
+        lines.append(f"It opened as {state.opened_severity}.")
+    lines.extend(_level(level) for level in state.levels)
+    lines.append(_answer(state))
+    unsettled = [n for n in state.notifications.values() if not n.status.settled]
+    failed = [n for n in state.notifications.values() if n.status is NotificationStatus.FAILED]
+    if unsettled:
+        lines.append(f"{len(unsettled)} notifications are not settled yet.")
+    lines.extend(
+        f"{n.channel} for {n.target.name if n.target else 'everyone'} failed: {n.reason}."
+        for n in failed
+    )
+    lines.extend(
+        f"Response target of {missed.target} for {missed.severity} was missed."
+        for missed in state.missed
+    )
+    return tuple(lines)
+
+
+def _level(level: Level) -> str:
+    names = ", ".join(f"{target.name} ({target.role})" for target in level.targets) or "nobody"
+    skipped = f", after skipping {', '.join(map(str, level.skipped))}" if level.skipped else ""
+    late = level.reached_at - level.due_at
+    return f"Level {level.level} told {names}, {late} after it was due{skipped}."
+
+
+def _answer(state: IncidentState) -> str:
+    match state.status:
+        case Status.OPEN:
+            return "Nobody has acknowledged it."
+        case Status.ACKNOWLEDGED | Status.MITIGATED:
+            name = state.acknowledged_by.name if state.acknowledged_by else "someone"
+            return f"{name} acknowledged it; the escalation stands still."
+        case Status.MERGED:
+            return f"It goes on as {state.merged_into}."
+        case Status.RESOLVED | Status.REVIEWED | Status.CLOSED:
+            who = state.resolved_by.name if state.resolved_by else "its alerts"
+            return f"Resolved by {who}: {state.resolution or 'no reason given'}."

@@ -1,0 +1,660 @@
+"""`fold`: the state after a fact. Total, pure, and the only way a state comes to be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from tocsin_contracts import incidents as facts
+from tocsin_contracts.event import Event, Fact
+from tocsin_contracts.ids import episode
+from tocsin_contracts.incidents import IncidentFact
+from tocsin_incident.life import Reason, step
+from tocsin_incident.state import (
+    HeldAlert,
+    IncidentState,
+    Level,
+    MissedTarget,
+    Notification,
+    NotificationStatus,
+    Remediation,
+    RemediationStatus,
+    Status,
+    Step,
+    StepStatus,
+)
+
+
+class Folded(NamedTuple):
+    """What a fact made of a state.
+
+    Attributes:
+        state: The state after; absent only for a fact about an incident nobody opened.
+        ignored: Why the fact did not apply, or `None` if it did.
+    """
+
+    state: IncidentState | None
+    ignored: Reason | None
+
+
+Changes = dict[str, Any] | Reason
+
+
+def fold(  # noqa: PLR0911 - one early return for each reason reads as the rules do
+    state: IncidentState | None, event: Event[Fact]
+) -> Folded:
+    """The state after `event`, in log order; never raises, whatever the log holds.
+
+    A fact that no longer applies is ignored with a reason. A fact whose id was folded or ignored
+    before is a repeat: it changes nothing, so any prefix may come again.
+    """
+    fact = event.fact
+    if not isinstance(fact, IncidentFact):
+        return Folded(state, Reason.UNKNOWN_INCIDENT)
+    if state is None:
+        if isinstance(fact, facts.Opened):
+            return Folded(_opened(event, fact), None)
+        return Folded(None, Reason.UNKNOWN_INCIDENT)
+    identity = str(event.id)
+    if identity in state.seen:
+        return Folded(state, Reason.REPEAT)
+    seen = state.seen | {identity}
+    if isinstance(fact, facts.Opened):
+        return Folded(state.model_copy(update={"seen": seen}), Reason.ALREADY_OPEN)
+    status = step(state.status, type(fact))
+    if isinstance(status, Reason):
+        return Folded(_refused(state, fact, seen), status)
+    changes = _APPLY[type(fact)](state, event, fact)
+    if isinstance(changes, Reason):
+        return Folded(state.model_copy(update={"seen": seen}), changes)
+    changes["status"] = status
+    changes["seen"] = seen
+    return Folded(state.model_copy(update=changes), None)
+
+
+def _refused(state: IncidentState, fact: IncidentFact, seen: frozenset[str]) -> IncidentState:
+    # Alerts that came to an incident which had just ended must not be lost with the refused
+    # fact: the state keeps them for the classifier, which reopens or opens another.
+    update: dict[str, Any] = {"seen": seen}
+    if isinstance(fact, facts.AlertsAttached):
+        update["unattached"] = (*state.unattached, *fact.alerts)
+    return state.model_copy(update=update)
+
+
+def _opened(event: Event[Fact], fact: facts.Opened) -> IncidentState:
+    at = event.occurred_at
+    return IncidentState(
+        incident=event.subject,
+        key=event.key,
+        system=fact.system,
+        title=fact.title,
+        status=Status.OPEN,
+        severity=fact.severity,
+        opened_severity=fact.severity,
+        rule=fact.rule,
+        reason=fact.reason,
+        group_key=fact.group_key,
+        service=fact.service,
+        playbook=fact.playbook,
+        customer_facing=fact.customer_facing,
+        urgent=fact.urgent,
+        drill=fact.drill,
+        declared_by=fact.declared_by,
+        policy=fact.basis.policy if fact.basis else None,
+        opened_at=at,
+        escalation_from=at,
+        alerts={
+            episode(alert.fingerprint, alert.starts_at): HeldAlert(alert=alert)
+            for alert in fact.alerts
+        },
+        seen=frozenset({str(event.id)}),
+    )
+
+
+_APPLY: dict[type[IncidentFact], Callable[[IncidentState, Event[Fact], Any], Changes]] = {}
+
+F = TypeVar("F", bound=IncidentFact)
+_Apply = Callable[[IncidentState, Event[Fact], F], Changes]
+
+
+def _applies(kind: type[F]) -> Callable[[_Apply[F]], _Apply[F]]:
+    def register(function: _Apply[F]) -> _Apply[F]:
+        _APPLY[kind] = function
+        return function
+
+    return register
+
+
+@_applies(facts.AlertsAttached)
+def _attached(state: IncidentState, _: Event[Fact], fact: facts.AlertsAttached) -> Changes:
+    alerts = dict(state.alerts)
+    for alert in fact.alerts:
+        alerts.setdefault(episode(alert.fingerprint, alert.starts_at), HeldAlert(alert=alert))
+    if len(alerts) == len(state.alerts):
+        return Reason.NOTHING_NEW
+    return {"alerts": alerts, "clear_since": None}
+
+
+@_applies(facts.AlertsCleared)
+def _cleared(state: IncidentState, event: Event[Fact], fact: facts.AlertsCleared) -> Changes:
+    alerts = dict(state.alerts)
+    changed = False
+    for cleared in fact.alerts:
+        key = episode(cleared.fingerprint, cleared.starts_at)
+        held = alerts.get(key)
+        if held is None or not held.firing:
+            continue
+        changed = True
+        alerts[key] = held.model_copy(
+            update={"cleared_at": cleared.ended_at, "cleared_because": cleared.reason}
+        )
+    if not changed:
+        return Reason.NOTHING_NEW
+    all_clear = not any(held.firing for held in alerts.values())
+    return {"alerts": alerts, "clear_since": event.occurred_at if all_clear else None}
+
+
+@_applies(facts.SeverityRaised)
+def _raised(state: IncidentState, _: Event[Fact], fact: facts.SeverityRaised) -> Changes:
+    if fact.severity_from != state.severity:
+        return Reason.OTHER_SEVERITY
+    return {"severity": fact.severity_to, "level": 0, "repeats": 0, "severity_request": None}
+
+
+@_applies(facts.SeverityLowered)
+def _lowered(state: IncidentState, _: Event[Fact], fact: facts.SeverityLowered) -> Changes:
+    if fact.severity_from != state.severity:
+        return Reason.OTHER_SEVERITY
+    return {"severity": fact.severity_to, "severity_request": None}
+
+
+@_applies(facts.SeverityRequested)
+def _severity_requested(
+    state: IncidentState, _: Event[Fact], fact: facts.SeverityRequested
+) -> Changes:
+    if fact.severity == state.severity:
+        return Reason.NOTHING_NEW
+    return {"severity_request": (fact.severity, fact.reason, fact.by)}
+
+
+@_applies(facts.Acknowledged)
+def _acknowledged(state: IncidentState, event: Event[Fact], fact: facts.Acknowledged) -> Changes:
+    return {
+        "acknowledged_at": event.occurred_at,
+        "acknowledged_by": fact.by,
+        "first_acknowledged_at": state.first_acknowledged_at or event.occurred_at,
+    }
+
+
+@_applies(facts.AcknowledgementExpired)
+def _acknowledgement_expired(
+    state: IncidentState, event: Event[Fact], fact: facts.AcknowledgementExpired
+) -> Changes:
+    if fact.generation != state.generation:
+        return Reason.OTHER_GENERATION
+    return _escalates_again(state, event)
+
+
+def _escalates_again(state: IncidentState, event: Event[Fact]) -> dict[str, Any]:
+    return {
+        "generation": state.generation + 1,
+        "escalation_from": event.occurred_at,
+        "level": 0,
+        "repeats": 0,
+        "acknowledged_at": None,
+        "acknowledged_by": None,
+    }
+
+
+@_applies(facts.LevelReached)
+def _level_reached(state: IncidentState, event: Event[Fact], fact: facts.LevelReached) -> Changes:
+    if fact.generation != state.generation:
+        return Reason.OTHER_GENERATION
+    if fact.severity != state.severity:
+        return Reason.OTHER_SEVERITY
+    if (fact.level, fact.repeat) <= (state.level, state.repeats):
+        return Reason.LEVEL_PASSED
+    level = Level(
+        level=fact.level,
+        generation=fact.generation,
+        severity=fact.severity,
+        due_at=fact.due_at,
+        reached_at=event.occurred_at,
+        targets=fact.targets,
+        skipped=fact.skipped,
+        repeat=fact.repeat,
+        event=str(event.id),
+    )
+    return {"level": fact.level, "repeats": fact.repeat, "levels": (*state.levels, level)}
+
+
+@_applies(facts.ResponseTargetMissed)
+def _target_missed(
+    state: IncidentState, _: Event[Fact], fact: facts.ResponseTargetMissed
+) -> Changes:
+    if fact.generation != state.generation:
+        return Reason.OTHER_GENERATION
+    if any(missed.generation == fact.generation for missed in state.missed):
+        return Reason.NOTHING_NEW
+    missed = MissedTarget(
+        generation=fact.generation, severity=fact.severity, target=fact.target, due_at=fact.due_at
+    )
+    return {"missed": (*state.missed, missed)}
+
+
+@_applies(facts.UpdateOverdue)
+def _update_overdue(state: IncidentState, _: Event[Fact], fact: facts.UpdateOverdue) -> Changes:
+    if fact.number <= state.overdue:
+        return Reason.NOTHING_NEW
+    return {"overdue": fact.number, "overdue_targets": fact.targets}
+
+
+@_applies(facts.ReviewDue)
+def _review_due(state: IncidentState, _: Event[Fact], fact: facts.ReviewDue) -> Changes:
+    if state.review_reminded:
+        return Reason.NOTHING_NEW
+    return {"review_reminded": True, "review_targets": fact.targets}
+
+
+@_applies(facts.NotificationRequested)
+def _requested(
+    state: IncidentState, event: Event[Fact], fact: facts.NotificationRequested
+) -> Changes:
+    if fact.notification in state.notifications:
+        return Reason.NOTHING_NEW
+    requested = Notification(
+        notification=fact.notification,
+        purpose=fact.purpose,
+        generation=fact.generation,
+        level=fact.level,
+        target=fact.target,
+        channel=fact.channel,
+        kind=fact.kind,
+        provider_key=fact.provider_key,
+        message=fact.message,
+        status=NotificationStatus.REQUESTED,
+        requested_at=event.occurred_at,
+    )
+    return {"notifications": state.notifications | {fact.notification: requested}}
+
+
+def _notification(state: IncidentState, notification: str, **update: object) -> Changes:
+    changed = state.notifications[notification].model_copy(update=update)
+    return {"notifications": state.notifications | {notification: changed}}
+
+
+@_applies(facts.NotificationAttempted)
+def _attempted(
+    state: IncidentState, event: Event[Fact], fact: facts.NotificationAttempted
+) -> Changes:
+    held = state.notifications.get(fact.notification)
+    if held is None:
+        return Reason.UNKNOWN_NOTIFICATION
+    if held.status.settled:
+        return Reason.SETTLED
+    if fact.attempt != held.attempts + 1 or held.status is NotificationStatus.ATTEMPTED:
+        return Reason.OTHER_ATTEMPT
+    return _notification(
+        state,
+        fact.notification,
+        status=NotificationStatus.ATTEMPTED,
+        attempts=fact.attempt,
+        attempted_at=event.occurred_at,
+        retry_at=None,
+    )
+
+
+def _of_attempt(state: IncidentState, notification: str, attempt: int) -> Reason | None:
+    held = state.notifications.get(notification)
+    if held is None:
+        return Reason.UNKNOWN_NOTIFICATION
+    if held.status.settled:
+        return Reason.SETTLED
+    return Reason.OTHER_ATTEMPT if attempt != held.attempts else None
+
+
+@_applies(facts.NotificationDelivered)
+def _delivered(
+    state: IncidentState, event: Event[Fact], fact: facts.NotificationDelivered
+) -> Changes:
+    # A provider's yes counts whichever attempt it answers: the message is out.
+    held = state.notifications.get(fact.notification)
+    if held is None:
+        return Reason.UNKNOWN_NOTIFICATION
+    if held.status is NotificationStatus.DELIVERED:
+        return Reason.SETTLED
+    return _notification(
+        state,
+        fact.notification,
+        status=NotificationStatus.DELIVERED,
+        settled_at=event.occurred_at,
+        retry_at=None,
+        reason="",
+    )
+
+
+@_applies(facts.NotificationFailed)
+def _failed(state: IncidentState, event: Event[Fact], fact: facts.NotificationFailed) -> Changes:
+    reason = _of_attempt(state, fact.notification, fact.attempt)
+    if reason is not None:
+        return reason
+    final = fact.retry_at is None
+    return _notification(
+        state,
+        fact.notification,
+        status=NotificationStatus.FAILED if final else NotificationStatus.WAITING,
+        settled_at=event.occurred_at if final else None,
+        retry_at=fact.retry_at,
+        reason=fact.reason,
+    )
+
+
+@_applies(facts.NotificationInDoubt)
+def _in_doubt(state: IncidentState, _: Event[Fact], fact: facts.NotificationInDoubt) -> Changes:
+    reason = _of_attempt(state, fact.notification, fact.attempt)
+    if reason is not None:
+        return reason
+    return _notification(
+        state,
+        fact.notification,
+        status=NotificationStatus.IN_DOUBT,
+        retry_at=fact.retry_at,
+        reason=fact.reason,
+    )
+
+
+@_applies(facts.NotificationSuperseded)
+def _superseded(
+    state: IncidentState, event: Event[Fact], fact: facts.NotificationSuperseded
+) -> Changes:
+    held = state.notifications.get(fact.notification)
+    if held is None:
+        return Reason.UNKNOWN_NOTIFICATION
+    if held.status.settled:
+        return Reason.SETTLED
+    return _notification(
+        state,
+        fact.notification,
+        status=NotificationStatus.SUPERSEDED,
+        settled_at=event.occurred_at,
+        retry_at=None,
+        reason=fact.reason,
+    )
+
+
+@_applies(facts.NoteAdded)
+def _note(state: IncidentState, _: Event[Fact], __: facts.NoteAdded) -> Changes:
+    return {"notes": state.notes + 1}
+
+
+@_applies(facts.RoleAssigned)
+def _role(state: IncidentState, _: Event[Fact], fact: facts.RoleAssigned) -> Changes:
+    return {"roles": state.roles | {fact.role: fact.contact}}
+
+
+@_applies(facts.UpdatePosted)
+def _update(state: IncidentState, event: Event[Fact], fact: facts.UpdatePosted) -> Changes:
+    return {
+        "updates": state.updates + 1,
+        "updated_at": event.occurred_at,
+        "update_text": fact.text,
+    }
+
+
+@_applies(facts.RemediationProposed)
+def _proposed(state: IncidentState, event: Event[Fact], fact: facts.RemediationProposed) -> Changes:
+    if fact.generation != state.generation:
+        return Reason.OTHER_GENERATION
+    if fact.remediation in state.remediations:
+        return Reason.NOTHING_NEW
+    proposed = Remediation(
+        remediation=fact.remediation,
+        playbook=fact.playbook,
+        generation=fact.generation,
+        steps=tuple(Step(proposed=proposed) for proposed in fact.steps),
+        proposed_at=event.occurred_at,
+        expires_at=fact.expires_at,
+    )
+    return {"remediations": state.remediations | {fact.remediation: proposed}}
+
+
+def _found(
+    state: IncidentState, remediation: str, step_id: str
+) -> tuple[Remediation, Step] | Reason:
+    held = state.remediations.get(remediation)
+    if held is None:
+        return Reason.UNKNOWN_REMEDIATION
+    found = held.step(step_id)
+    return Reason.UNKNOWN_STEP if found is None else (held, found)
+
+
+def _step(
+    state: IncidentState,
+    remediation: Remediation,
+    step_id: str,
+    changes: dict[str, object],
+    **of_remediation: object,
+) -> Changes:
+    steps = tuple(
+        held.model_copy(update=changes) if held.proposed.step == step_id else held
+        for held in remediation.steps
+    )
+    changed = remediation.model_copy(update={"steps": steps, **of_remediation})
+    return {"remediations": state.remediations | {remediation.remediation: changed}}
+
+
+@_applies(facts.RemediationApproved)
+def _approved(state: IncidentState, _: Event[Fact], fact: facts.RemediationApproved) -> Changes:
+    found = _found(state, fact.remediation, fact.step)
+    if isinstance(found, Reason):
+        return found
+    remediation, held = found
+    if remediation.status is not RemediationStatus.PROPOSED:
+        return Reason.REJECTED
+    if held.status is not StepStatus.PROPOSED:
+        return Reason.STEP_PASSED
+    if any(person.name == fact.by.name for person in held.approved_by):
+        return Reason.NOTHING_NEW
+    return _step(state, remediation, fact.step, {"approved_by": (*held.approved_by, fact.by)})
+
+
+@_applies(facts.RemediationRejected)
+def _rejected(state: IncidentState, _: Event[Fact], fact: facts.RemediationRejected) -> Changes:
+    held = state.remediations.get(fact.remediation)
+    if held is None:
+        return Reason.UNKNOWN_REMEDIATION
+    if held.status is not RemediationStatus.PROPOSED:
+        return Reason.REJECTED
+    changed = held.model_copy(
+        update={"status": RemediationStatus.REJECTED, "reason": fact.reason or fact.by.name}
+    )
+    return {"remediations": state.remediations | {fact.remediation: changed}}
+
+
+@_applies(facts.RemediationStarted)
+def _started(state: IncidentState, event: Event[Fact], fact: facts.RemediationStarted) -> Changes:
+    found = _found(state, fact.remediation, fact.step)
+    if isinstance(found, Reason):
+        return found
+    remediation, held = found
+    if remediation.status is not RemediationStatus.PROPOSED:
+        return Reason.REJECTED
+    if held.status is not StepStatus.PROPOSED:
+        return Reason.STEP_PASSED
+    return _step(
+        state,
+        remediation,
+        fact.step,
+        {"status": StepStatus.STARTED, "started_at": event.occurred_at},
+    )
+
+
+@_applies(facts.RemediationStepFinished)
+def _finished(
+    state: IncidentState, event: Event[Fact], fact: facts.RemediationStepFinished
+) -> Changes:
+    found = _found(state, fact.remediation, fact.step)
+    if isinstance(found, Reason):
+        return found
+    remediation, held = found
+    if held.status not in {StepStatus.STARTED, StepStatus.IN_DOUBT}:
+        return Reason.STEP_PASSED
+    return _step(
+        state,
+        remediation,
+        fact.step,
+        {
+            "status": StepStatus.FINISHED if fact.succeeded else StepStatus.FAILED,
+            "finished_at": event.occurred_at,
+            "succeeded": fact.succeeded,
+            "reason": fact.reason,
+        },
+    )
+
+
+@_applies(facts.RemediationVerified)
+def _verified(state: IncidentState, _: Event[Fact], fact: facts.RemediationVerified) -> Changes:
+    found = _found(state, fact.remediation, fact.step)
+    if isinstance(found, Reason):
+        return found
+    remediation, held = found
+    if held.status is not StepStatus.FINISHED:
+        return Reason.STEP_PASSED
+    return _step(state, remediation, fact.step, {"status": StepStatus.VERIFIED})
+
+
+@_applies(facts.RemediationRolledBack)
+def _rolled_back(
+    state: IncidentState, _: Event[Fact], fact: facts.RemediationRolledBack
+) -> Changes:
+    found = _found(state, fact.remediation, fact.step)
+    if isinstance(found, Reason):
+        return found
+    remediation, held = found
+    if held.status in {StepStatus.PROPOSED, StepStatus.ROLLED_BACK}:
+        return Reason.STEP_PASSED
+    return _step(
+        state,
+        remediation,
+        fact.step,
+        {"status": StepStatus.ROLLED_BACK, "reason": fact.reason},
+    )
+
+
+@_applies(facts.RemediationFailed)
+def _remediation_failed(
+    state: IncidentState, _: Event[Fact], fact: facts.RemediationFailed
+) -> Changes:
+    held = state.remediations.get(fact.remediation)
+    if held is None:
+        return Reason.UNKNOWN_REMEDIATION
+    if held.status is RemediationStatus.FAILED:
+        return Reason.NOTHING_NEW
+    changed = held.model_copy(update={"status": RemediationStatus.FAILED, "reason": fact.reason})
+    return {"remediations": state.remediations | {fact.remediation: changed}}
+
+
+@_applies(facts.RemediationInDoubt)
+def _remediation_in_doubt(
+    state: IncidentState, _: Event[Fact], fact: facts.RemediationInDoubt
+) -> Changes:
+    found = _found(state, fact.remediation, fact.step)
+    if isinstance(found, Reason):
+        return found
+    remediation, held = found
+    if held.status is not StepStatus.STARTED:
+        return Reason.STEP_PASSED
+    return _step(
+        state,
+        remediation,
+        fact.step,
+        {"status": StepStatus.IN_DOUBT, "reason": fact.reason},
+        status=RemediationStatus.IN_DOUBT,
+        reason=fact.reason,
+    )
+
+
+@_applies(facts.Mitigated)
+def _mitigated(state: IncidentState, event: Event[Fact], fact: facts.Mitigated) -> Changes:
+    # Whoever mitigates has answered: nobody needs to be woken for it any more.
+    return {
+        "mitigated_at": event.occurred_at,
+        "acknowledged_at": state.acknowledged_at or event.occurred_at,
+        "acknowledged_by": state.acknowledged_by or fact.by,
+        "first_acknowledged_at": state.first_acknowledged_at or event.occurred_at,
+    }
+
+
+@_applies(facts.Resolved)
+def _resolved(_: IncidentState, event: Event[Fact], fact: facts.Resolved) -> Changes:
+    return {
+        "resolved_at": event.occurred_at,
+        "resolved_by": fact.by,
+        "resolution": fact.text,
+        **_NO_REQUESTS,
+    }
+
+
+@_applies(facts.AutoResolved)
+def _auto_resolved(state: IncidentState, event: Event[Fact], fact: facts.AutoResolved) -> Changes:
+    if fact.generation != state.generation:
+        return Reason.OTHER_GENERATION
+    if state.clear_since is None:
+        return Reason.ALERTS_FIRING
+    return {
+        "resolved_at": event.occurred_at,
+        "resolved_by": None,
+        "resolution": fact.reason,
+        **_NO_REQUESTS,
+    }
+
+
+_NO_REQUESTS: dict[str, Any] = {
+    "severity_request": None,
+    "reopen_request": None,
+    "merge_request": None,
+    "unattached": (),
+    "review_reminded": False,
+}
+
+
+@_applies(facts.ReopenRequested)
+def _reopen_requested(_: IncidentState, __: Event[Fact], fact: facts.ReopenRequested) -> Changes:
+    return {"reopen_request": (fact.reason, fact.by)}
+
+
+@_applies(facts.Reopened)
+def _reopened(state: IncidentState, event: Event[Fact], fact: facts.Reopened) -> Changes:
+    if fact.generation != state.generation + 1:
+        return Reason.OTHER_GENERATION
+    return {
+        **_escalates_again(state, event),
+        **_NO_REQUESTS,
+        "mitigated_at": None,
+        "resolved_at": None,
+        "resolved_by": None,
+        "resolution": "",
+        "reviewed_at": None,
+    }
+
+
+@_applies(facts.MergeRequested)
+def _merge_requested(state: IncidentState, _: Event[Fact], fact: facts.MergeRequested) -> Changes:
+    if fact.into == state.incident:
+        return Reason.NOTHING_NEW
+    return {"merge_request": (fact.into, fact.by)}
+
+
+@_applies(facts.Merged)
+def _merged(_: IncidentState, event: Event[Fact], fact: facts.Merged) -> Changes:
+    return {"merged_into": fact.into, "closed_at": event.occurred_at, **_NO_REQUESTS}
+
+
+@_applies(facts.Reviewed)
+def _reviewed(_: IncidentState, event: Event[Fact], __: facts.Reviewed) -> Changes:
+    return {"reviewed_at": event.occurred_at}
+
+
+@_applies(facts.Closed)
+def _closed(_: IncidentState, event: Event[Fact], __: facts.Closed) -> Changes:
+    return {"closed_at": event.occurred_at, "reopen_request": None}

@@ -1,0 +1,267 @@
+"""What is known of an incident: a value, built only by folding its facts."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import ConfigDict, Field
+
+from tocsin_contracts.event import Instant, Person, Value
+from tocsin_contracts.incidents import Alert, Message, ProposedStep, Purpose, Target
+
+FOLD_VERSION = "1"
+"""Raised whenever the same log folds to another state; a snapshot of another version is unused."""
+
+
+class Status(StrEnum):
+    """Where an incident stands in its life."""
+
+    OPEN = "open"
+    ACKNOWLEDGED = "acknowledged"
+    MITIGATED = "mitigated"
+    RESOLVED = "resolved"
+    REVIEWED = "reviewed"
+    CLOSED = "closed"
+    MERGED = "merged"
+
+    @property
+    def live(self) -> bool:
+        """Whether the incident still goes on: it can be acknowledged, updated, remediated."""
+        return self in _LIVE
+
+
+_LIVE = frozenset({Status.OPEN, Status.ACKNOWLEDGED, Status.MITIGATED})
+
+
+class HeldAlert(Value):
+    """An alert episode of the incident, firing while `cleared_at` is absent."""
+
+    alert: Alert
+    cleared_at: Instant | None = None
+    cleared_because: str | None = None
+
+    @property
+    def firing(self) -> bool:
+        """Whether it still fires."""
+        return self.cleared_at is None
+
+
+class Level(Value):
+    """A level that was reached."""
+
+    level: int
+    generation: int
+    severity: str
+    due_at: Instant
+    reached_at: Instant
+    targets: tuple[Target, ...]
+    skipped: tuple[int, ...] = ()
+    repeat: int = 0
+    event: str
+
+
+class NotificationStatus(StrEnum):
+    """Where a message stands."""
+
+    REQUESTED = "requested"
+    ATTEMPTED = "attempted"
+    DELIVERED = "delivered"
+    WAITING = "waiting"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    SUPERSEDED = "superseded"
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self in _SETTLED
+
+
+_SETTLED = frozenset(
+    {NotificationStatus.DELIVERED, NotificationStatus.FAILED, NotificationStatus.SUPERSEDED}
+)
+
+
+class Notification(Value):
+    """A message to one target over one channel, and how far it got.
+
+    Attributes:
+        retry_at: When the next attempt is due, while `waiting` or `in_doubt`; an in-doubt
+            message without it is not attempted again.
+    """
+
+    notification: str
+    purpose: Purpose
+    generation: int
+    level: int | None = None
+    target: Target | None = None
+    channel: str
+    kind: str
+    provider_key: str
+    message: Message
+    status: NotificationStatus
+    attempts: int = 0
+    requested_at: Instant
+    attempted_at: Instant | None = None
+    settled_at: Instant | None = None
+    retry_at: Instant | None = None
+    reason: str = ""
+
+
+class StepStatus(StrEnum):
+    """Where a remediation step stands."""
+
+    PROPOSED = "proposed"
+    STARTED = "started"
+    FINISHED = "finished"
+    VERIFIED = "verified"
+    ROLLED_BACK = "rolled_back"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+
+
+class Step(Value):
+    """A remediation step and how far it got."""
+
+    proposed: ProposedStep
+    status: StepStatus = StepStatus.PROPOSED
+    approved_by: tuple[Person, ...] = ()
+    started_at: Instant | None = None
+    finished_at: Instant | None = None
+    succeeded: bool | None = None
+    reason: str = ""
+
+
+class RemediationStatus(StrEnum):
+    """Where a remediation stands."""
+
+    PROPOSED = "proposed"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+
+
+class Remediation(Value):
+    """A proposed playbook and its steps, in order."""
+
+    remediation: str
+    playbook: str
+    generation: int
+    status: RemediationStatus = RemediationStatus.PROPOSED
+    steps: tuple[Step, ...]
+    proposed_at: Instant
+    expires_at: Instant | None = None
+    reason: str = ""
+
+    def step(self, step_id: str) -> Step | None:
+        """The step of this id, if there is one."""
+        return next((step for step in self.steps if step.proposed.step == step_id), None)
+
+
+class MissedTarget(Value):
+    """A response target that passed without an acknowledgement."""
+
+    generation: int
+    severity: str
+    target: timedelta
+    due_at: Instant
+
+
+class IncidentState(Value):
+    """Everything the fold knows of one incident.
+
+    Attributes:
+        generation: Counts escalations from the start: 1, one more with each reopening and each
+            expired acknowledgement. Facts of another generation no longer apply.
+        escalation_from: When the present escalation's clock started.
+        level: Highest level reached in this generation at this severity; 0 before the first.
+        acknowledged_at: Start of the acknowledgement in force, if one is.
+        first_acknowledged_at: The first acknowledgement ever, for targets and the postmortem.
+        clear_since: When the last firing alert cleared, while none fires.
+        seen: Ids of every fact folded or ignored, so that a repeat changes nothing.
+        last_offset: Offset of the newest fact folded, where the log gave one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    incident: str
+    key: str
+    system: str
+    title: str
+    status: Status
+    severity: str
+    opened_severity: str
+    rule: str
+    reason: str
+    group_key: str
+    service: str | None = None
+    playbook: str | None = None
+    customer_facing: bool = False
+    urgent: bool = False
+    drill: bool = False
+    declared_by: Person | None = None
+    policy: str | None = None
+
+    opened_at: Instant
+    generation: int = 1
+    escalation_from: Instant
+    level: int = 0
+    repeats: int = 0
+    levels: tuple[Level, ...] = ()
+    missed: tuple[MissedTarget, ...] = ()
+
+    acknowledged_at: Instant | None = None
+    acknowledged_by: Person | None = None
+    first_acknowledged_at: Instant | None = None
+    mitigated_at: Instant | None = None
+    resolved_at: Instant | None = None
+    resolved_by: Person | None = None
+    resolution: str = ""
+    reviewed_at: Instant | None = None
+    closed_at: Instant | None = None
+    merged_into: str | None = None
+    review_reminded: bool = False
+
+    severity_request: tuple[str, str, Person] | None = None
+    reopen_request: tuple[str, Person] | None = None
+    merge_request: tuple[str, Person] | None = None
+
+    alerts: dict[str, HeldAlert] = Field(default_factory=dict)
+    clear_since: Instant | None = None
+    unattached: tuple[Alert, ...] = ()
+
+    updates: int = 0
+    updated_at: Instant | None = None
+    update_text: str = ""
+    overdue: int = 0
+    overdue_targets: tuple[Target, ...] = ()
+    review_targets: tuple[Target, ...] = ()
+
+    notes: int = 0
+    roles: dict[str, str] = Field(default_factory=dict)
+    notifications: dict[str, Notification] = Field(default_factory=dict)
+    remediations: dict[str, Remediation] = Field(default_factory=dict)
+
+    seen: frozenset[str] = frozenset()
+
+    @property
+    def firing(self) -> int:
+        """How many of its alerts still fire."""
+        return sum(1 for held in self.alerts.values() if held.firing)
+
+
+def state_document(state: IncidentState) -> dict[str, Any]:
+    """The state as JSON values; the same for equal states on every machine."""
+    document: dict[str, Any] = state.model_dump(mode="json", exclude_none=True)
+    document["seen"] = sorted(state.seen)
+    return document
+
+
+def state_bytes(state: IncidentState) -> bytes:
+    """The state as canonical JSON: sorted keys, no spaces, the same bytes for equal states."""
+    return json.dumps(
+        state_document(state), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    ).encode()
