@@ -1,0 +1,6 @@
+"""The incidents and policies a service instance owns: restored, folded, looked up."""
+
+from tocsin_casebook.casebook import INCIDENTS, SNAPSHOTS, Casebook
+from tocsin_casebook.policies import InForce, Policies
+
+__all__ = ["INCIDENTS", "SNAPSHOTS", "Casebook", "InForce", "Policies"]

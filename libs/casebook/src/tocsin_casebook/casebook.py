@@ -1,0 +1,121 @@
+"""The incidents of the partitions a service instance owns, restored before it acts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tocsin_contracts.event import Event, Fact
+from tocsin_contracts.ids import key_of
+from tocsin_contracts.state import CheckpointReached, StateSnapshotted
+from tocsin_incident import Book, Change, IncidentState
+from tocsin_runtime.events import decode
+from tocsin_runtime.failures import Poison
+from tocsin_runtime.ports import Reader
+from tocsin_runtime.records import Record
+
+INCIDENTS = "incidents"
+SNAPSHOTS = "incidents.state"
+
+
+class Casebook:
+    """A book a partition; see `tocsin_incident.Book` for what a book promises.
+
+    Fold first, act second: `restore` reads the snapshots and then the log up to the end it found
+    at its start, and only then returns. Group consumption goes on at its committed offset; what
+    lies before a book's end is skipped, so committed offsets never matter to the state.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._books: dict[int, Book] = {}
+        self._partition_of: dict[str, int] = {}
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions held."""
+        return frozenset(self._books)
+
+    async def restore(self, partitions: frozenset[int]) -> None:
+        """Fold these partitions to the end they have now."""
+        for partition in sorted(partitions):
+            book = Book()
+            await self._snapshots(book, partition)
+            _, end = await self._reader.bounds(INCIDENTS, partition)
+            async for record in self._reader.read(INCIDENTS, partition, book.end, end):
+                self._fold_into(book, record)
+            book.end = max(book.end, end)
+            self._books[partition] = book
+            for incident in book.settled():
+                self._partition_of[key_of(incident)] = partition
+
+    async def _snapshots(self, book: Book, partition: int) -> None:
+        start, end = await self._reader.bounds(SNAPSHOTS, partition)
+        async for record in self._reader.read(SNAPSHOTS, partition, start, end):
+            if record.value is None:
+                book.forget((record.key or b"").decode(errors="replace"))
+                continue
+            fact = decode(record).fact
+            if isinstance(fact, StateSnapshotted):
+                book.restore(fact)
+            elif isinstance(fact, CheckpointReached):
+                book.checkpoint(fact)
+
+    def drop(self, partitions: frozenset[int]) -> None:
+        """Forget partitions that are owned no longer."""
+        for partition in partitions:
+            self._books.pop(partition, None)
+        self._partition_of = {
+            key: partition
+            for key, partition in self._partition_of.items()
+            if partition not in partitions
+        }
+
+    def fold(self, record: Record) -> tuple[Event[Fact], Change] | None:
+        """Fold one record of `incidents`; `None` if it was folded before.
+
+        Raises:
+            Poison: The record holds no event of ours.
+        """
+        book = self._books[record.position.partition]
+        if record.position.offset < book.end:
+            return None
+        return self._fold_into(book, record, strict=True)
+
+    def _fold_into(
+        self, book: Book, record: Record, *, strict: bool = False
+    ) -> tuple[Event[Fact], Change] | None:
+        try:
+            event = decode(record)
+        except Poison:
+            # A restore passes over what a consumer has dead-lettered before it.
+            book.end = max(book.end, record.position.offset + 1)
+            if strict:
+                raise
+            return None
+        change = book.fold(event, record.position.offset)
+        if change is None:
+            return None
+        self._partition_of[event.key] = record.position.partition
+        return event, change
+
+    def book(self, partition: int) -> Book:
+        """The book of a partition we hold. Raises `KeyError` for another."""
+        return self._books[partition]
+
+    def find(self, incident: str) -> tuple[Book, IncidentState] | None:
+        """The book and settled state of an incident we hold, or `None`."""
+        try:
+            partition = self._partition_of.get(key_of(incident))
+        except ValueError:
+            return None
+        if partition is None:
+            return None
+        book = self._books[partition]
+        state = book.settled().get(incident)
+        return None if state is None else (book, state)
+
+    def states(self) -> Iterator[tuple[int, IncidentState]]:
+        """Every settled state we hold, with its partition."""
+        for partition, book in self._books.items():
+            for state in tuple(book.settled().values()):
+                yield partition, state
