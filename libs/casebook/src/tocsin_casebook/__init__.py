@@ -2,5 +2,6 @@
 
 from tocsin_casebook.casebook import INCIDENTS, SNAPSHOTS, Casebook
 from tocsin_casebook.policies import InForce, Policies
+from tocsin_casebook.reconciling import Owed, Reconciler
 
-__all__ = ["INCIDENTS", "SNAPSHOTS", "Casebook", "InForce", "Policies"]
+__all__ = ["INCIDENTS", "SNAPSHOTS", "Casebook", "InForce", "Owed", "Policies", "Reconciler"]

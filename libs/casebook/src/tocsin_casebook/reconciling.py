@@ -1,0 +1,172 @@
+"""The one loop of every service that reacts to incidents: fold, ask what is owed, write it.
+
+Reactions are level-triggered: what a service owes an incident is a pure function of its state,
+its policy and the time, not of the record that came last. So nothing is lost with a restart, a
+rebalance or a record seen twice: the state still owes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from tocsin_casebook.casebook import INCIDENTS, Casebook
+from tocsin_casebook.policies import InForce, Policies
+from tocsin_contracts.event import Event, Fact
+from tocsin_incident import IncidentState
+from tocsin_runtime.agenda import Agenda
+from tocsin_runtime.events import outgoing
+from tocsin_runtime.ports import Clock, Publisher
+from tocsin_runtime.publishing import insist
+from tocsin_runtime.records import Record
+
+log = structlog.get_logger()
+
+LONGEST_SLEEP = timedelta(seconds=1)
+"""Pause of the loop at most, so that a clock that jumps or a machine that slept is noticed."""
+
+ROUNDS = 20
+"""Times one state may owe more after what it owed was written; more is a rule feeding itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What a state owes now, and when it owes next if nothing else happens."""
+
+    events: tuple[Event[Fact], ...] = ()
+    next_at: datetime | None = None
+
+
+Duty = Callable[[IncidentState, InForce, datetime, int], Owed]
+"""(expected state, policy in force, now, end of the book) -> what is owed. Pure."""
+
+
+class Reconciler:
+    """Keeps every owned incident's debts paid. A `Handler` of the topic `incidents`.
+
+    Args:
+        duty: What this service owes.
+        looked: Called with each incident's settled state after its facts are written: where a
+            service with effects in the world starts them.
+    """
+
+    def __init__(
+        self,
+        *,
+        casebook: Casebook,
+        policies: Policies,
+        publisher: Publisher,
+        clock: Clock,
+        duty: Duty,
+        looked: Callable[[IncidentState], None] | None = None,
+    ) -> None:
+        self._casebook = casebook
+        self._policies = policies
+        self._publisher = publisher
+        self._clock = clock
+        self._duty = duty
+        self._looked = looked
+        self.agenda = Agenda()
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        """Restore, then owe: what came due while nobody owned these is written once, now."""
+        await self._casebook.restore(partitions)
+        await self.reconcile(
+            [
+                state.incident
+                for partition, state in self._casebook.states()
+                if partition in partitions
+            ]
+        )
+
+    async def revoked(self, partitions: frozenset[int]) -> None:
+        """Forget."""
+        for partition, state in self._casebook.states():
+            if partition in partitions:
+                self.agenda.put(state.incident, None)
+        self._casebook.drop(partitions)
+
+    async def handle(self, batch: Sequence[Record]) -> None:
+        """Fold the batch, then write what its incidents owe."""
+        await self.reconcile(self.fold(batch))
+
+    def fold(self, batch: Iterable[Record]) -> list[str]:
+        """Fold records of `incidents`; the incidents they touched, each once, in order."""
+        touched: dict[str, None] = {}
+        for record in batch:
+            folded = self._casebook.fold(record)
+            if folded is None:
+                continue
+            event, change = folded
+            touched[change.incident] = None
+            if change.ignored is not None:
+                log.info(
+                    "fact.ignored",
+                    incident=change.incident,
+                    type=event.type,
+                    reason=change.ignored,
+                )
+        return list(touched)
+
+    def policy_changed(self, system: str) -> None:
+        """Look at every incident of the system at once: its policy is another now."""
+        now = self._clock.now()
+        for _, state in self._casebook.states():
+            if state.system == system:
+                self.agenda.put(state.incident, now)
+
+    async def run(self) -> None:
+        """Look at what comes due, for ever."""
+        while True:
+            due = self.agenda.due(self._clock.now())
+            if due:
+                await self.reconcile(due)
+                continue
+            next_at = self.agenda.next_at()
+            pause = LONGEST_SLEEP
+            if next_at is not None:
+                pause = min(pause, next_at - self._clock.now())
+            await self._clock.sleep(pause)
+
+    async def reconcile(self, incidents: Iterable[str]) -> None:
+        """Write what these incidents owe now.
+
+        A fact is expected by the book before it is on its way, so that nothing else in this
+        process decides it a second time while the broker answers.
+        """
+        looked = list(incidents)
+        events: list[Event[Fact]] = []
+        for incident in looked:
+            events.extend(self._owed(incident))
+        if events:
+            await insist(self._publisher, self._clock, [outgoing(event) for event in events])
+        if self._looked is not None:
+            for incident in looked:
+                found = self._casebook.find(incident)
+                if found is not None:
+                    self._looked(found[1])
+
+    def _owed(self, incident: str) -> list[Event[Fact]]:
+        written: list[Event[Fact]] = []
+        for _ in range(ROUNDS):
+            found = self._casebook.find(incident)
+            if found is None:
+                return written
+            book, settled = found
+            state = book.expected(incident) or settled
+            policy = self._policies.get(state.system)
+            if policy is None:
+                return written
+            owed = self._duty(state, policy, self._clock.now(), book.end)
+            self.agenda.put(incident, owed.next_at)
+            if not owed.events:
+                return written
+            for event in owed.events:
+                if event.fact.TOPIC == INCIDENTS:
+                    holder = self._casebook.find(event.subject)
+                    (holder[0] if holder else book).expect(event)
+                written.append(event)
+        raise RuntimeError(f"{incident} owes without end: {written[-1].type}")
