@@ -40,14 +40,14 @@ class Policies:
         try:
             fact = decode(record).fact
         except Poison as error:
-            log.error("policy.refused", position=record.position, reason=error.reason)
+            log.warning("policy.refused", position=record.position, reason=error.reason)
             return
         if not isinstance(fact, PolicyPublished):
             return
         try:
             policy = parse_policy(fact.document)
         except ValueError as error:
-            log.error("policy.refused", system=fact.system, hash=fact.hash, detail=str(error))
+            log.warning("policy.refused", system=fact.system, hash=fact.hash, detail=str(error))
             return
         self.publish(InForce(policy, fact.hash))
 

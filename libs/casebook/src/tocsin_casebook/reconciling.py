@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from tocsin_casebook.casebook import INCIDENTS, Casebook
+from tocsin_casebook.casebook import Casebook
 from tocsin_casebook.policies import InForce, Policies
 from tocsin_contracts.event import Event, Fact
 from tocsin_incident import IncidentState
@@ -165,8 +165,11 @@ class Reconciler:
             if not owed.events:
                 return written
             for event in owed.events:
-                if event.fact.TOPIC == INCIDENTS:
-                    holder = self._casebook.find(event.subject)
-                    (holder[0] if holder else book).expect(event)
+                holder = self._casebook.find(event.subject)
+                ignored = (holder[0] if holder else book).expect(event).ignored
+                if ignored is not None:
+                    # Writing it would change nothing, so the state would owe it for ever.
+                    log.error("duty.refused", incident=incident, type=event.type, reason=ignored)
+                    return written
                 written.append(event)
         raise RuntimeError(f"{incident} owes without end: {written[-1].type}")

@@ -246,7 +246,11 @@ def _target_missed(
 def _update_overdue(state: IncidentState, _: Event[Fact], fact: facts.UpdateOverdue) -> Changes:
     if fact.number <= state.overdue:
         return Reason.NOTHING_NEW
-    return {"overdue": fact.number, "overdue_targets": fact.targets}
+    return {
+        "overdue": fact.number,
+        "overdue_at": fact.due_at,
+        "overdue_targets": fact.targets,
+    }
 
 
 @_applies(facts.ReviewDue)

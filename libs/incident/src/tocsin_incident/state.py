@@ -237,6 +237,7 @@ class IncidentState(Value):
     updated_at: Instant | None = None
     update_text: str = ""
     overdue: int = 0
+    overdue_at: Instant | None = None
     overdue_targets: tuple[Target, ...] = ()
     review_targets: tuple[Target, ...] = ()
 

@@ -1,0 +1,97 @@
+"""Use cases of the escalation-timer: pay what is due, and leave checkpoints behind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from escalation_timer.domain.checkpoints import ended, snapshots
+from escalation_timer.domain.duty import owed
+from tocsin_casebook import SNAPSHOTS, Casebook, Policies, Reconciler
+from tocsin_runtime.events import outgoing
+from tocsin_runtime.ports import Clock, Publisher
+from tocsin_runtime.publishing import insist
+from tocsin_runtime.records import Outgoing, Record
+
+CHECKPOINT_RECORDS = 1_000
+"""Records of a partition after which a checkpoint is written."""
+
+
+class EscalationTimer:
+    """Folds `incidents`, writes what is due, and checkpoints. A `Handler`.
+
+    Args:
+        checkpoint_every: Time after which a partition that changed is checkpointed.
+    """
+
+    def __init__(
+        self,
+        *,
+        casebook: Casebook,
+        policies: Policies,
+        publisher: Publisher,
+        clock: Clock,
+        checkpoint_every: timedelta = timedelta(minutes=1),
+    ) -> None:
+        self.reconciler = Reconciler(
+            casebook=casebook, policies=policies, publisher=publisher, clock=clock, duty=owed
+        )
+        self._casebook = casebook
+        self._publisher = publisher
+        self._clock = clock
+        self._checkpoint_every = checkpoint_every
+        self._changed: dict[int, set[str]] = {}
+        self._records: dict[int, int] = {}
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        """Restore, then write once what came due meanwhile."""
+        await self.reconciler.assigned(partitions)
+
+    async def revoked(self, partitions: frozenset[int]) -> None:
+        """Forget; the next owner restores."""
+        for partition in partitions:
+            self._changed.pop(partition, None)
+            self._records.pop(partition, None)
+        await self.reconciler.revoked(partitions)
+
+    async def handle(self, batch: Sequence[Record]) -> None:
+        """Fold, write what is due, checkpoint partitions that have moved far."""
+        touched = self.reconciler.fold(batch)
+        for record in batch:
+            partition = record.position.partition
+            self._records[partition] = self._records.get(partition, 0) + 1
+            book = self._casebook.book(partition)
+            changed = self._changed.setdefault(partition, set())
+            changed.update(incident for incident in touched if incident in book)
+        await self.reconciler.reconcile(touched)
+        for partition, count in tuple(self._records.items()):
+            if count >= CHECKPOINT_RECORDS:
+                await self.checkpoint(partition)
+
+    async def run(self) -> None:
+        """Write what comes due, for ever."""
+        await self.reconciler.run()
+
+    async def checkpoints(self) -> None:
+        """Checkpoint every partition that changed, every `checkpoint_every`, for ever."""
+        while True:
+            await self._clock.sleep(self._checkpoint_every)
+            for partition in tuple(self._changed):
+                await self.checkpoint(partition)
+
+    async def checkpoint(self, partition: int) -> None:
+        """Write the snapshots of what changed in a partition since the last checkpoint."""
+        changed = self._changed.pop(partition, set())
+        self._records.pop(partition, None)
+        if not changed or partition not in self._casebook.partitions:
+            return
+        book = self._casebook.book(partition)
+        events = snapshots(book, changed, self._clock.now())
+        records = [outgoing(event, partition=partition) for event in events]
+        settled = book.settled()
+        over = [i for i in sorted(changed) if i in settled and ended(settled[i])]
+        tombstones = [
+            Outgoing(SNAPSHOTS, incident.encode(), None, partition=partition) for incident in over
+        ]
+        # Tombstones go first: the checkpoint must stay the last word on the partition.
+        await insist(self._publisher, self._clock, [*tombstones, *records])
