@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, ClassVar
+from uuid import UUID
 
 from pydantic import Field
 
@@ -30,6 +31,7 @@ class Alert(Value):
     """One episode of one alert, as an incident holds it.
 
     Attributes:
+        observation: The observation that brought it, so that the same one seen again is known.
         lease_until: When it counts as gone unless it is seen again; absent without a lease.
     """
 
@@ -40,6 +42,7 @@ class Alert(Value):
     annotations: Labels = Field(default_factory=dict)
     generator_url: str = ""
     source: str = ""
+    observation: UUID | None = None
     lease_until: Instant | None = None
 
 

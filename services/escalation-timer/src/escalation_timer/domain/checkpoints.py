@@ -26,9 +26,7 @@ def snapshots(book: Book, changed: Collection[str], now: datetime) -> tuple[Even
         for state in states
         if state is not None and not ended(state)
     ]
-    written.append(
-        _event(CHECKPOINT_KEY, CheckpointReached(end=book.end, fold=FOLD_VERSION), now)
-    )
+    written.append(_event(CHECKPOINT_KEY, CheckpointReached(end=book.end, fold=FOLD_VERSION), now))
     return tuple(written)
 
 

@@ -1,0 +1,1 @@
+"""What becomes of each observation, and what an incident owes to its alerts. Pure."""

@@ -1,0 +1,153 @@
+"""Use cases of the classifier: dispose of what is seen, pay what incidents owe to their alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NoReturn
+
+from classifier.domain.deciding import Delivery, decide, refuse
+from classifier.domain.duty import owed
+from classifier.domain.holdings import Holdings
+from tocsin_casebook import INCIDENTS, Casebook, InForce, Owed, Policies, Reconciler
+from tocsin_contracts.alerts import Observed
+from tocsin_contracts.event import Cause, Event, Fact
+from tocsin_contracts.ids import key_of
+from tocsin_incident import Book, IncidentState
+from tocsin_runtime.events import decode, outgoing
+from tocsin_runtime.failures import Poison
+from tocsin_runtime.ports import Clock, Publisher
+from tocsin_runtime.publishing import insist
+from tocsin_runtime.records import Outgoing, Record
+
+
+class Classifier:
+    """Gives every observation one disposition. A `Handler` of the lanes, then of `incidents`.
+
+    Facts for `incidents` are acknowledged before the dispositions that speak of them are
+    written: a disposition never names an incident the log does not hold.
+    """
+
+    def __init__(
+        self, *, casebook: Casebook, policies: Policies, publisher: Publisher, clock: Clock
+    ) -> None:
+        self._casebook = casebook
+        self._policies = policies
+        self._publisher = publisher
+        self._clock = clock
+        self._holdings = Holdings()
+        self.reconciler = Reconciler(
+            casebook=casebook,
+            policies=policies,
+            publisher=publisher,
+            clock=clock,
+            duty=self._owed,
+        )
+
+    def _owed(self, state: IncidentState, in_force: InForce, now: datetime, end: int) -> Owed:
+        self._holdings.update(state)
+        return owed(state, in_force, now, end, holder=self._holdings.holder)
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        """Restore, index, and pay what is owed."""
+        await self._casebook.restore(partitions)
+        states = [state for p, state in self._casebook.states() if p in partitions]
+        for state in sorted(states, key=lambda state: (state.opened_at, state.incident)):
+            self._holdings.update(state)
+        await self.reconciler.reconcile([state.incident for state in states])
+
+    async def revoked(self, partitions: frozenset[int]) -> None:
+        """Forget."""
+        for partition, state in self._casebook.states():
+            if partition in partitions:
+                self._holdings.drop(state.incident)
+        await self.reconciler.revoked(partitions)
+
+    async def handle(self, batch: Sequence[Record]) -> None:
+        """Fold what the log brought, then dispose of what was seen, key by key."""
+        facts = [record for record in batch if record.position.topic == INCIDENTS]
+        touched = self.reconciler.fold(facts)
+        for incident in touched:
+            self._index(incident)
+        await self.reconciler.reconcile(touched)
+        by_key: dict[tuple[int, str], list[Delivery]] = {}
+        for record in batch:
+            if record.position.topic != INCIDENTS:
+                delivery = _delivery(record)
+                place = (record.position.partition, delivery.event.key)
+                by_key.setdefault(place, []).append(delivery)
+        await self._dispose(by_key)
+
+    async def run(self) -> None:
+        """Resolve what stays clear, for ever."""
+        await self.reconciler.run()
+
+    def _index(self, incident: str) -> None:
+        found = self._casebook.find(incident)
+        if found is not None:
+            book, settled = found
+            self._holdings.update(book.expected(incident) or settled)
+
+    async def _dispose(self, by_key: dict[tuple[int, str], list[Delivery]]) -> None:
+        # Refusals come before anything is decided: what is decided must be written.
+        in_force_of: dict[str, InForce] = {}
+        for (_, key), deliveries in by_key.items():
+            in_force = self._policies.get(key.partition("/")[0])
+            if in_force is None:
+                await self._refuse(deliveries)
+            in_force_of[key] = in_force
+        incidents: list[Event[Fact]] = []
+        disposed: list[Event[Fact]] = []
+        for (partition, key), deliveries in by_key.items():
+            book = self._casebook.book(partition)
+            decision = decide(
+                deliveries,
+                key=key,
+                in_force=in_force_of[key],
+                find=book.expected,
+                holdings=self._holdings,
+                now=self._clock.now(),
+                end=book.end,
+            )
+            for event in decision.incidents:
+                self._expect(book, event)
+            incidents.extend(decision.incidents)
+            disposed.extend(decision.disposed)
+        if incidents:
+            await self._write(incidents)
+        if disposed:
+            await self._write(disposed)
+        await self.reconciler.reconcile(dict.fromkeys(event.subject for event in incidents))
+
+    def _expect(self, book: Book, event: Event[Fact]) -> None:
+        folded = book.expect(event)
+        if folded.state is not None:
+            self._holdings.update(folded.state)
+
+    async def _write(self, events: Sequence[Event[Fact]]) -> None:
+        records: list[Outgoing] = [outgoing(event) for event in events]
+        await insist(self._publisher, self._clock, records)
+
+    async def _refuse(self, deliveries: Sequence[Delivery]) -> NoReturn:
+        now = self._clock.now()
+        await self._write([refuse(delivery, "no_policy", now) for delivery in deliveries])
+        system = deliveries[0].event.key
+        raise Poison("no_policy", f"key: no policy is in force for system {system!r}")
+
+
+def _delivery(record: Record) -> Delivery:
+    event = decode(record)
+    if not isinstance(event.fact, Observed):
+        raise Poison("unexpected_type", f"ce_type: {event.type} does not belong on this topic")
+    try:
+        key_of(f"{event.key.replace('/', '.')}-0000000000")
+    except ValueError as error:
+        raise Poison("bad_key", f"key: {event.key[:100]!r} names no system") from error
+    position = record.position
+    cause = Cause(
+        event=event.id,
+        topic=position.topic,
+        partition=position.partition,
+        offset=position.offset,
+    )
+    return Delivery(event, event.fact, cause)
