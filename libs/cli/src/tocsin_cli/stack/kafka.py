@@ -18,6 +18,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -28,7 +29,6 @@ from tocsin_cli.stack.problems import StackProblem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 CLUSTER_ID = "dG9jc2luLWxvY2FsLTAwMQ"
 """Sixteen bytes in base64: every local broker is the same cluster, so that its data can move."""
@@ -327,3 +327,15 @@ def _alone(lock: Path) -> Iterator[None]:
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
+
+
+def main() -> None:
+    """Make Kafka ready to start: what `make setup` runs."""
+    try:
+        install(Path.cwd(), print)
+    except StackProblem as problem:
+        sys.exit(str(problem))
+
+
+if __name__ == "__main__":
+    main()
