@@ -56,7 +56,13 @@ class Topic:
     facts: tuple[type[Fact], ...] = ()
 
 
-_EVENTS = {"message.timestamp.type": "LogAppendTime", "min.insync.replicas": "1"}
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+"""One record at most: a large webhook stays one record, and a dead letter holds it in base64."""
+
+_EVENTS = {
+    "message.timestamp.type": "LogAppendTime",
+    "max.message.bytes": str(MAX_RECORD_BYTES),
+}
 
 
 def _kept(days: int | None) -> dict[str, str]:
