@@ -86,6 +86,17 @@ class Actor:
         return [task for task in self._tasks if not task.done()]
 
 
+class _Task(asyncio.Task[Any]):
+    """A task with a hash of its own number, so that a set of tasks has the same order each run."""
+
+    def __init__(self, number: int, coro: Any, **options: Any) -> None:  # noqa: ANN401
+        self._number = number
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 _ACTOR: ContextVar[Actor] = ContextVar("tocsin_testkit.actor")
 
 
@@ -364,7 +375,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             number = self._named[function] = self._named.get(function, 0) + 1
             name = f"{function}-{number}"
         context = copy_context() if context is None else context
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        self._sequence += 1
+        task = _Task(self._sequence, coro, loop=self, name=name, context=context)
         context.get(_ACTOR, self.world).hold(task)
         return task
 
