@@ -13,6 +13,7 @@ from datetime import timedelta
 
 import pytest
 
+from tocsin_runtime.consuming import Budgets
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.records import Outgoing, Record
 from tocsin_testkit.clock import SimulatedClock
@@ -73,7 +74,7 @@ def _written(seed: int, *, acknowledge_first: bool = False) -> tuple[list[bytes]
         def process(name: str) -> Actor:
             worker = Worker(log, acknowledge_first=acknowledge_first)
             engine = MemoryEngine(
-                log, group, name=name, topics=("numbers",), handler=worker, dead=dead, clock=clock
+                log, group, ("numbers",), worker, name=name, dead_letter=dead, clock=clock
             )
             return loop.spawn(name, engine.run())
 
@@ -146,11 +147,12 @@ def test_a_zombie_still_writes_after_the_group_has_moved_on_but_commits_no_more(
             engine = MemoryEngine(
                 log,
                 group,
+                ("numbers",),
+                Slow(name),
                 name=name,
-                topics=("numbers",),
-                handler=Slow(name),
-                dead=dead,
+                dead_letter=dead,
                 clock=clock,
+                budgets=Budgets(handler=timedelta(minutes=5)),
             )
             return loop.spawn(name, engine.run())
 

@@ -39,6 +39,7 @@ class ManualClock:
     async def sleep(self, duration: timedelta) -> None:
         """Return once `advance` has passed `duration`."""
         if duration <= timedelta(0):
+            await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, not a wait
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._sequence += 1
@@ -80,8 +81,7 @@ class SimulatedClock:
 
     async def sleep(self, duration: timedelta) -> None:
         """Return after `duration` of virtual time."""
-        if duration > timedelta(0):
-            await asyncio.sleep(duration.total_seconds())  # noqa: TID251 - this is Clock.sleep
+        await asyncio.sleep(max(0.0, duration.total_seconds()))  # noqa: TID251 - Clock.sleep
 
     def step(self, by: timedelta) -> None:
         """Set the wall clock forward or back, as NTP may; nobody's sleep changes."""

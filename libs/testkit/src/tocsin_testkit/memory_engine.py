@@ -1,38 +1,35 @@
-"""The `Engine` port on a `MemoryLog`: what Faust and aiokafka do on Kafka, without them."""
+"""The `Engine` port on a `MemoryLog`: the real consume loop, fed from memory.
+
+What becomes of a batch is decided by `tocsin_runtime.consuming`, as it is for Faust and aiokafka;
+this only fetches, waits, commits and takes part in the group.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 import structlog
 
-from tocsin_runtime.failures import Poison, Transient
+from tocsin_runtime.consuming import Batch, Budgets, Consuming, DeadLetter
 from tocsin_runtime.ports import Clock, Handler
 from tocsin_runtime.records import Record
-from tocsin_testkit.memory_groups import Assignment, Expelled, MemoryGroup, Standing
+from tocsin_testkit.memory_groups import Assignment, MemoryGroup, Standing
 from tocsin_testkit.memory_log import MemoryLog, call
 
 log = structlog.get_logger()
 
-Dead = Callable[[Record, Poison], Awaitable[None]]
-"""Writes a refused record to the dead letters and returns once that is acknowledged."""
-
-MAX_BATCH = 500
-"""Records handed over at once, at most."""
-
-_FIRST_BACKOFF = timedelta(milliseconds=100)
-_LONGEST_BACKOFF = timedelta(seconds=10)
-
 
 class MemoryEngine:
-    """Consumes topics of a `MemoryLog` in a group and feeds a handler.
+    """Consumes topics of a `MemoryLog` in a group and feeds a handler. An `Engine`.
 
     Args:
-        name: Unique among the group's members, in every life of a process.
-        topics: Lanes, most urgent first.
-        dead: Where poison goes.
+        group: Shared by all its members.
+        name: Unique among the members, in every life of a process.
+        topics: Lanes, most urgent first; all of the same partition count.
         heartbeat: Time between signs of life.
     """
 
@@ -40,170 +37,176 @@ class MemoryEngine:
         self,
         memory: MemoryLog,
         group: MemoryGroup,
-        *,
-        name: str,
         topics: Sequence[str],
         handler: Handler,
-        dead: Dead,
+        *,
+        name: str,
+        dead_letter: DeadLetter,
         clock: Clock,
-        max_batch: int = MAX_BATCH,
+        budgets: Budgets | None = None,
         heartbeat: timedelta = timedelta(seconds=3),
     ) -> None:
         self._log = memory
         self._group = group
         self._name = name
         self._topics = tuple(topics)
-        self._handler = handler
-        self._dead = dead
+        self._consuming = Consuming(handler, dead_letter, clock, budgets or Budgets())
         self._clock = clock
-        self._max_batch = max_batch
         self._heartbeat = heartbeat
         self._stopping = False
+        self._ready = False
         self._disturbed = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._running = False
         self._positions: dict[tuple[str, int], int] = {}
         self._assignment = Assignment(0, frozenset())
-        self._polled = self._finished = clock.monotonic()
+        self._polled_at = clock.monotonic()
+        self._batch_since: float | None = None
 
     async def run(self) -> None:
-        """See `Engine.run`."""
+        """Consume until `stop`; raise `HandlerCrashed` if the handler met a bug."""
+        self._running = True
         beating = asyncio.create_task(self._beat())
         try:
             while not self._stopping:
-                await self._live_one_generation()
+                await self._one_generation()
         finally:
             beating.cancel()
-        await call(lambda: self._group.leave(self._name), self._log.faults.ask())
+            self._ready = False
+            self._ended.set()
+            # A process that ends closes its connection, and the group goes on without it.
+            self._group.leave(self._name)
 
     async def stop(self) -> None:
-        """See `Engine.stop`; `run` returns when it is done."""
+        """Finish the batch in hand, commit, leave the group."""
         self._stopping = True
         self._disturbed.set()
+        if self._running:
+            await self._ended.wait()
 
     def progress(self) -> Mapping[str, float]:
-        """See `Engine.progress`."""
+        """As every engine: seconds since the last poll, for how long a batch has been in hand."""
         now = self._clock.monotonic()
-        return {"poll": now - self._polled, "batch": now - self._finished}
+        since = self._batch_since
+        return {
+            "poll": now - self._polled_at,
+            "batch": 0.0 if since is None else now - since,
+            "ready": float(self._ready),
+        }
 
-    async def _live_one_generation(self) -> None:
+    async def _one_generation(self) -> None:
         assignment = await self._join()
-        self._disturbed.clear()
-        if self._stopping:
+        if assignment is None:
             return
+        self._disturbed.clear()
         self._assignment = assignment
         for topic in self._topics:
             for partition in sorted(assignment.partitions):
                 committed = self._group.committed.get((topic, partition), 0)
                 self._positions[topic, partition] = self._log.faults.rewind(committed)
-        await self._handler.assigned(assignment.partitions)
-        backoff = _FIRST_BACKOFF
-        while not self._disturbed.is_set():
-            arrival = self._log.arrival(*self._topics)
-            batch = await self._poll()
-            if not batch:
-                await self._either(arrival)
-                continue
-            try:
-                await self._hand_over(batch)
-            except Transient as error:
-                log.warning("batch.put_off", reason=error.reason)
-                await self._pause(error.retry_after or backoff)
-                backoff = min(2 * backoff, _LONGEST_BACKOFF)
-                continue
-            backoff = _FIRST_BACKOFF
-            await self._commit(batch)
+        if await self._restore(assignment.partitions):
+            while not self._disturbed.is_set() and not self._stopping:
+                await self._one_batch()
+        self._ready = False
         self._positions.clear()
-        await self._handler.revoked(assignment.partitions)
+        if assignment.partitions:
+            await self._consuming.revoked(assignment.partitions)
 
-    async def _join(self) -> Assignment:
+    async def _join(self) -> Assignment | None:
+        """What the next generation gives us; `None` if we were stopped meanwhile."""
         answer: asyncio.Future[Assignment] = asyncio.get_running_loop().create_future()
-        await call(lambda: self._group.join(self._name, answer), self._log.faults.ask())
-        return await answer
+        await call(functools.partial(self._group.join, self._name, answer), self._log.faults.ask())
+        while not answer.done():
+            if self._stopping:
+                return None
+            self._disturbed.clear()
+            await self._until_disturbed_or(answer)
+        return answer.result()
 
-    async def _poll(self) -> list[Record]:
+    async def _restore(self, partitions: frozenset[int]) -> bool:
+        """Whether the handler has restored; `False` if the generation ended before."""
+        while partitions:
+            wait = await self._consuming.assigned(partitions)
+            if wait is None:
+                break
+            if not await self._pause(wait):
+                return False
+        self._ready = True
+        return True
+
+    async def _one_batch(self) -> None:
+        arrival = self._log.arrival(*self._topics)
+        fetch = functools.partial(
+            self._fetch, dict(self._positions), self._log.faults.batch(self._most)
+        )
+        records = await call(fetch, self._log.faults.ask())
+        self._polled_at = self._clock.monotonic()
+        if not records:
+            await self._until_disturbed_or(arrival)
+            return
+        batch = Batch(records)
+        self._batch_since = self._clock.monotonic()
+        try:
+            while batch.left:
+                try:
+                    wait = await self._consuming.attempt(batch)
+                finally:
+                    ends = batch.take_ends()
+                await self._commit(ends)
+                if wait is not None and not await self._pause(wait):
+                    return
+        finally:
+            self._batch_since = None
+
+    @property
+    def _most(self) -> int:
+        return self._consuming.budgets.max_batch
+
+    def _fetch(self, starts: Mapping[tuple[str, int], int], most: int) -> list[Record]:
         """What has arrived, urgent lanes first, partitions in turn; never waits for more."""
-        most = self._log.faults.batch(self._max_batch)
-        starts = dict(self._positions)
+        fetched: list[Record] = []
+        for (topic, partition), start in starts.items():
+            room = most - len(fetched)
+            if room <= 0:
+                break
+            fetched += self._log.fetch(topic, partition, start, room)
+        return fetched
 
-        def fetch() -> list[Record]:
-            fetched: list[Record] = []
-            for (topic, partition), start in starts.items():
-                room = most - len(fetched)
-                if room <= 0:
-                    break
-                fetched += self._log.fetch(topic, partition, start, room)
-            return fetched
-
-        batch = await call(fetch, self._log.faults.ask())
-        self._polled = self._clock.monotonic()
-        return batch
-
-    async def _hand_over(self, batch: Sequence[Record]) -> None:
-        """Have the batch handled; a batch with poison in it is handled record by record.
-
-        Raises:
-            Transient: It comes again.
-        """
-        try:
-            await self._handler.handle(batch)
-        except Poison as poison:
-            if len(batch) == 1:
-                await self._dead(batch[0], poison)
-                return
-            for record in batch:
-                await self._hand_over([record])
-
-    async def _commit(self, batch: Sequence[Record]) -> None:
-        self._finished = self._clock.monotonic()
-        offsets = {
-            (record.position.topic, record.position.partition): record.position.offset + 1
-            for record in batch
-        }
-        self._positions.update(offsets)
-        generation = self._assignment.generation
-        try:
-            await call(
-                lambda: _commit(self._group, self._name, generation, offsets),
-                self._log.faults.ask(),
-            )
-        except Transient:
-            # Expelled: somebody else owns these now and will handle them again.
+    async def _commit(self, ends: Mapping[tuple[str, int], int]) -> None:
+        if not ends:
+            return
+        self._positions.update(ends)
+        commit = functools.partial(
+            self._group.commit, self._name, self._assignment.generation, ends
+        )
+        if not await call(commit, self._log.faults.ask()):
+            # The group has gone on: the new owner handles these again.
+            log.warning("commit.refused", member=self._name)
             self._disturbed.set()
 
     async def _beat(self) -> None:
         while True:
             await self._clock.sleep(self._heartbeat)
             generation = self._assignment.generation
-            standing = await call(
-                lambda: self._group.heartbeat(self._name, generation),  # noqa: B023 - called now
-                self._log.faults.ask(),
-            )
+            heartbeat = functools.partial(self._group.heartbeat, self._name, generation)
+            standing = await call(heartbeat, self._log.faults.ask())
             if standing is not Standing.STABLE and generation == self._assignment.generation:
                 self._disturbed.set()
 
-    async def _either(self, arrival: asyncio.Future[None]) -> None:
-        """Wait for a record or for the end of this generation."""
+    async def _until_disturbed_or(self, other: asyncio.Future[Any]) -> None:
         disturbed = asyncio.create_task(self._until_disturbed())
-        await asyncio.wait([arrival, disturbed], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([other, disturbed], return_when=asyncio.FIRST_COMPLETED)
         disturbed.cancel()
 
     async def _until_disturbed(self) -> None:
         await self._disturbed.wait()
 
-    async def _pause(self, duration: timedelta) -> None:
-        sleeping = asyncio.create_task(self._sleep(duration))
-        disturbed = asyncio.create_task(self._until_disturbed())
-        await asyncio.wait([sleeping, disturbed], return_when=asyncio.FIRST_COMPLETED)
+    async def _pause(self, wait: timedelta) -> bool:
+        """Wait; `False` if the generation ended meanwhile."""
+        sleeping = asyncio.create_task(self._sleep(wait))
+        await self._until_disturbed_or(sleeping)
         sleeping.cancel()
-        disturbed.cancel()
+        return not self._disturbed.is_set()
 
     async def _sleep(self, duration: timedelta) -> None:
         await self._clock.sleep(duration)
-
-
-def _commit(
-    group: MemoryGroup, name: str, generation: int, offsets: Mapping[tuple[str, int], int]
-) -> None:
-    try:
-        group.commit(name, generation, offsets)
-    except Expelled as expelled:
-        raise Transient("generation_over") from expelled

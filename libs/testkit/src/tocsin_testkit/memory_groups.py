@@ -32,10 +32,6 @@ class Assignment(NamedTuple):
     partitions: frozenset[int]
 
 
-class Expelled(Exception):
-    """The caller is no member of this generation any more."""
-
-
 @dataclass(slots=True)
 class _Member:
     joining: asyncio.Future[Assignment] | None = None
@@ -103,15 +99,12 @@ class MemoryGroup:
             self._sign_of_life(name, member)
         return Standing.REBALANCING if self._rebalancing else Standing.STABLE
 
-    def commit(self, name: str, generation: int, offsets: Mapping[tuple[str, int], int]) -> None:
-        """Store offsets.
-
-        Raises:
-            Expelled: The member or its generation is gone; nothing was stored.
-        """
+    def commit(self, name: str, generation: int, offsets: Mapping[tuple[str, int], int]) -> bool:
+        """Store offsets; `False`, and nothing stored, if the member or its generation is gone."""
         if name not in self._members or generation != self.generation:
-            raise Expelled(name)
+            return False
         self.committed.update(offsets)
+        return True
 
     def _sign_of_life(self, name: str, member: _Member) -> None:
         if member.session is not None:
