@@ -320,8 +320,11 @@ class NotificationRequested(IncidentFact):
 class NotificationAttempted(IncidentFact):
     """The provider is about to be called.
 
-    Who reacts: the notifier calls once it has read this back. How often: once an attempt. Never
-    sent: after the call.
+    Who reacts: the notifier instance that wrote it calls, once it has read this back and the fold
+    has applied it. How often: once an attempt. Never sent: after the call.
+
+    Attributes:
+        instance: The process that will call; to any other process the attempt is in doubt.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.notification_attempted.v1"
@@ -329,6 +332,7 @@ class NotificationAttempted(IncidentFact):
 
     notification: str
     attempt: Annotated[int, Field(ge=1)]
+    instance: str
 
 
 class NotificationDelivered(IncidentFact):
@@ -504,8 +508,11 @@ class RemediationRejected(IncidentFact):
 class RemediationStarted(IncidentFact):
     """A step is about to have its effect; the intent is in the log first.
 
-    Who reacts: the remediation service runs it once it has read this back. How often: at most
-    once a step. Never sent: for a step that started before.
+    Who reacts: the instance that wrote it runs the step, once it has read this back and the fold
+    has applied it. How often: at most once a step. Never sent: for a step that started before.
+
+    Attributes:
+        instance: The process that will run it; to any other process the step is in doubt.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_started.v1"
@@ -513,6 +520,7 @@ class RemediationStarted(IncidentFact):
 
     remediation: str
     step: str
+    instance: str
 
 
 class Evidence(Value):

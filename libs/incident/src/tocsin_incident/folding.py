@@ -303,6 +303,7 @@ def _attempted(
         fact.notification,
         status=NotificationStatus.ATTEMPTED,
         attempts=fact.attempt,
+        attempted_by=fact.instance,
         attempted_at=event.occurred_at,
         retry_at=None,
     )
@@ -489,7 +490,11 @@ def _started(state: IncidentState, event: Event[Fact], fact: facts.RemediationSt
         state,
         remediation,
         fact.step,
-        {"status": StepStatus.STARTED, "started_at": event.occurred_at},
+        {
+            "status": StepStatus.STARTED,
+            "started_at": event.occurred_at,
+            "started_by": fact.instance,
+        },
     )
 
 

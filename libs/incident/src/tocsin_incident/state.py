@@ -104,6 +104,7 @@ class Notification(Value):
     message: Message
     status: NotificationStatus
     attempts: int = 0
+    attempted_by: str = ""
     requested_at: Instant
     attempted_at: Instant | None = None
     settled_at: Instant | None = None
@@ -129,6 +130,7 @@ class Step(Value):
     proposed: ProposedStep
     status: StepStatus = StepStatus.PROPOSED
     approved_by: tuple[Person, ...] = ()
+    started_by: str = ""
     started_at: Instant | None = None
     finished_at: Instant | None = None
     succeeded: bool | None = None

@@ -1,4 +1,4 @@
-"""Prometheus' label fingerprint, so that every source's alerts have the identity Alertmanager uses."""
+"""Prometheus' label fingerprint: every source's alerts have the identity Alertmanager uses."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Providers and the store behind the gate."""

@@ -1,0 +1,1 @@
+"""Which messages are owed, and what becomes of an attempt. Pure."""

@@ -1,0 +1,130 @@
+"""What the notifier owes: requests for messages, attempts at them, and honest endings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from notifier.domain.outcomes import InDoubt, Unknown, retry_at
+from notifier.domain.wanted import Wanted, unwanted, wanted
+from notifier.domain.wording import message_for
+from tocsin_casebook import InForce, Owed
+from tocsin_contracts import incidents as facts
+from tocsin_contracts.event import Basis, Event, event_id
+from tocsin_contracts.incidents import IncidentFact
+from tocsin_incident import IncidentState
+from tocsin_incident.state import Notification, NotificationStatus
+
+SOURCE = "tocsin/notifier"
+
+IN_DOUBT: Mapping[str, InDoubt] = {
+    "pagerduty": InDoubt.SAME_KEY,
+    "webhook": InDoubt.SAME_KEY,
+    "email": InDoubt.SAME_KEY,
+    "slack": InDoubt.AGAIN_IF_PAGE,
+}
+"""By kind of channel. Mail goes again under the same Message-ID, which mail clients merge."""
+
+
+def owed(
+    state: IncidentState, in_force: InForce, now: datetime, end: int, *, instance: str
+) -> Owed:
+    """The facts owed at `now`, and when the next retry is due.
+
+    A message is requested and its first attempt announced together; the call itself waits until
+    the log has brought the attempt back (see `handlers`). A message that is no longer wanted is
+    requested and superseded, so that the log says why nobody was paged.
+
+    Args:
+        instance: This process; attempts of any other are in doubt.
+    """
+    writer = _Writer(state, in_force, now, end)
+    for want in wanted(state, in_force.policy):
+        if want.notification not in state.notifications:
+            _request(writer, state, in_force, want, instance)
+    next_at: datetime | None = None
+    for held in state.notifications.values():
+        due_at = _go_on(writer, state, held, now, instance)
+        if due_at is not None and (next_at is None or due_at < next_at):
+            next_at = due_at
+    return Owed(tuple(writer.written), next_at)
+
+
+class _Writer:
+    def __init__(self, state: IncidentState, in_force: InForce, now: datetime, end: int) -> None:
+        self._state = state
+        self._now = now
+        self._basis = Basis(incidents=end, policy=in_force.hash)
+        self.written: list[Event[IncidentFact]] = []
+
+    def write(self, fact: IncidentFact, *parts: str) -> None:
+        self.written.append(event_of(self._state, fact, self._now, self._basis, *parts))
+
+
+def event_of(
+    state: IncidentState, fact: IncidentFact, now: datetime, basis: Basis | None, *parts: str
+) -> Event[IncidentFact]:
+    """The event of a fact about a notification; `parts` tell it from others of its kind."""
+    return Event(
+        id=event_id(fact.TYPE, state.incident, *parts),
+        source=SOURCE,
+        subject=state.incident,
+        key=state.key,
+        occurred_at=now,
+        fact=fact.model_copy(update={"basis": basis}),
+    )
+
+
+def _request(
+    writer: _Writer, state: IncidentState, in_force: InForce, want: Wanted, instance: str
+) -> None:
+    channel = in_force.policy.channels.get(want.channel)
+    kind = channel.kind if channel is not None else "unknown"
+    writer.write(
+        facts.NotificationRequested(
+            notification=want.notification,
+            purpose=want.purpose,
+            generation=want.level.generation if want.level else state.generation,
+            level=want.level.level if want.level else None,
+            target=want.target,
+            channel=want.channel,
+            kind=str(kind),
+            provider_key=want.provider_key,
+            message=message_for(state, in_force.policy, want),
+        ),
+        want.notification,
+    )
+
+
+def _go_on(
+    writer: _Writer, state: IncidentState, held: Notification, now: datetime, instance: str
+) -> datetime | None:
+    if held.status.settled:
+        return None
+    if held.status is NotificationStatus.ATTEMPTED:
+        if held.attempted_by != instance:
+            doubt = Unknown("the process that called is gone")
+            policy = IN_DOUBT.get(held.kind, InDoubt.AGAIN_IF_PAGE)
+            fact = facts.NotificationInDoubt(
+                notification=held.notification,
+                attempt=held.attempts,
+                reason=doubt.reason,
+                retry_at=retry_at(doubt, held, policy, now),
+            )
+            writer.write(fact, held.notification, str(held.attempts))
+        return None
+    if held.status is not NotificationStatus.REQUESTED and held.retry_at is None:
+        return None
+    reason = unwanted(state, held)
+    if reason is not None:
+        superseded = facts.NotificationSuperseded(notification=held.notification, reason=reason)
+        writer.write(superseded, held.notification)
+        return None
+    if held.retry_at is not None and held.retry_at > now:
+        return held.retry_at
+    attempt = held.attempts + 1
+    attempted = facts.NotificationAttempted(
+        notification=held.notification, attempt=attempt, instance=instance
+    )
+    writer.write(attempted, held.notification, str(attempt), instance)
+    return None

@@ -1,0 +1,147 @@
+"""Which messages an incident's state calls for, and whether one is still wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tocsin_contracts.ids import derive
+from tocsin_contracts.incidents import Purpose, Target
+from tocsin_incident import IncidentState, Status
+from tocsin_incident.state import Level, Notification, NotificationStatus, RemediationStatus
+from tocsin_policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A message the state calls for.
+
+    Attributes:
+        notification: Its id.
+        provider_key: What the provider merges repeats by.
+        about: What else the message speaks of: the level, the remediation.
+    """
+
+    notification: str
+    purpose: Purpose
+    channel: str
+    provider_key: str
+    target: Target | None = None
+    level: Level | None = None
+    about: str = ""
+
+
+def wanted(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
+    """Every message the state has ever called for; those requested already are among them."""
+    for level in state.levels:
+        yield from _pages(state, level)
+    if state.first_acknowledged_at is not None and state.acknowledged_by is not None:
+        yield from _follow_ups(state, Purpose.ACKNOWLEDGED)
+    if state.status in {Status.RESOLVED, Status.REVIEWED, Status.CLOSED}:
+        yield from _follow_ups(state, Purpose.RESOLVED)
+    if state.overdue_at is not None:
+        yield from _reminders(state, state.overdue_targets, f"update {state.overdue}")
+    if state.review_reminded:
+        yield from _reminders(state, state.review_targets, "review")
+    if state.updates:
+        for channel in policy.announcement_channels(state.severity):
+            yield _message(state, Purpose.UPDATE, channel, str(state.updates))
+    for remediation in state.remediations.values():
+        if any(step.proposed.approval in {"one", "two"} for step in remediation.steps):
+            for channel in policy.announcement_channels(state.severity):
+                yield _message(state, Purpose.APPROVAL, channel, remediation.remediation)
+
+
+def _pages(state: IncidentState, level: Level) -> Iterator[Wanted]:
+    for target in level.targets:
+        for channel in target.channels:
+            yield Wanted(
+                notification=_id(state, Purpose.PAGE, level.event, target.contact, channel),
+                purpose=Purpose.PAGE,
+                channel=channel,
+                provider_key=provider_key(state, level, target),
+                target=target,
+                level=level,
+            )
+
+
+def provider_key(state: IncidentState, level: Level, target: Target) -> str:
+    """One key for each incident, generation, severity, level and target.
+
+    Not one for the incident: a provider that merges by key would take the page of the second
+    level for a repeat of the first, and wake nobody.
+    """
+    parts = (str(level.generation), level.severity, str(level.level), str(level.repeat))
+    return ":".join((state.incident, *parts, target.contact))
+
+
+def _follow_ups(state: IncidentState, purpose: Purpose) -> Iterator[Wanted]:
+    """Whoever was paged hears that it is taken, or over, where they were paged."""
+    told: set[tuple[str, str]] = set()
+    for page in state.notifications.values():
+        if page.purpose is not Purpose.PAGE or page.generation != state.generation:
+            continue
+        if page.status not in {NotificationStatus.DELIVERED, NotificationStatus.IN_DOUBT}:
+            continue
+        if (page.channel, page.provider_key) in told:
+            continue
+        told.add((page.channel, page.provider_key))
+        yield Wanted(
+            notification=_id(
+                state, purpose, str(state.generation), page.provider_key, page.channel
+            ),
+            purpose=purpose,
+            channel=page.channel,
+            provider_key=page.provider_key,
+            target=page.target,
+        )
+
+
+def _reminders(state: IncidentState, targets: tuple[Target, ...], about: str) -> Iterator[Wanted]:
+    for target in targets:
+        for channel in target.channels[:1]:
+            notification = _id(
+                state, Purpose.REMINDER, str(state.generation), about, target.contact, channel
+            )
+            yield Wanted(
+                notification=notification,
+                purpose=Purpose.REMINDER,
+                channel=channel,
+                provider_key=notification,
+                target=target,
+                about=about,
+            )
+
+
+def _message(state: IncidentState, purpose: Purpose, channel: str, about: str) -> Wanted:
+    notification = _id(state, purpose, about, channel)
+    return Wanted(notification, purpose, channel, notification, about=about)
+
+
+def _id(state: IncidentState, purpose: Purpose, *parts: str) -> str:
+    return str(derive("notification", state.incident, purpose, *parts))
+
+
+def unwanted(state: IncidentState, held: Notification) -> str | None:
+    """Why a message is no longer wanted, or `None` if it is.
+
+    A page is wanted while nobody has answered in its generation; news that something was taken or
+    is over stays true; a reminder is not wanted once the incident is resolved.
+    """
+    match held.purpose:
+        case Purpose.PAGE:
+            if state.status is not Status.OPEN:
+                return str(state.status)
+            return None if held.generation == state.generation else "other_generation"
+        case Purpose.REMINDER:
+            return None if state.status is not Status.CLOSED else str(state.status)
+        case Purpose.ACKNOWLEDGED:
+            return None if state.status.live else str(state.status)
+        case Purpose.APPROVAL:
+            open_still = any(
+                remediation.status is RemediationStatus.PROPOSED
+                for remediation in state.remediations.values()
+            )
+            return None if state.status.live and open_still else "not_pending"
+        case Purpose.RESOLVED | Purpose.UPDATE:
+            return None

@@ -1,0 +1,62 @@
+"""What the notifier needs from outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from notifier.domain.outcomes import Outcome
+from tocsin_contracts.incidents import Message, Purpose, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """One call to a provider.
+
+    Attributes:
+        provider_key: What the provider merges repeats by.
+        attempt: 1 for the first; later ones may be repeats of a message that arrived.
+        severity_rank: 0 for the policy's worst severity.
+        address: The target's e-mail address, where the policy has one.
+    """
+
+    notification: str
+    incident: str
+    system: str
+    purpose: Purpose
+    provider_key: str
+    attempt: int
+    severity: str
+    severity_rank: int
+    opened_at: datetime
+    target: Target | None
+    address: str | None
+    message: Message
+
+
+class Channel(Protocol):
+    """A way to reach people. Never raises for what a provider or network does."""
+
+    async def send(self, sending: Sending) -> Outcome:
+        """What became of the call."""
+        ...
+
+
+class Gate(Protocol):
+    """Manners towards providers, shared between instances; may be forgotten at any time.
+
+    Correctness never rests on it: where the store behind it is away, it lets everything pass.
+    """
+
+    async def claim(self, notification: str, attempt: int) -> bool:
+        """Whether this process may make the attempt; false only if another made it just now."""
+        ...
+
+    async def hold_off(self, channel: str) -> timedelta | None:
+        """How long to leave a provider alone, or `None` for not at all."""
+        ...
+
+    async def report(self, channel: str, *, healthy: bool) -> None:
+        """Tell how a call went, for the circuit."""
+        ...

@@ -1,0 +1,1 @@
+"""Runners: the only place where remediation touches the world."""

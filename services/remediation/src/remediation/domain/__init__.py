@@ -1,0 +1,1 @@
+"""What may be done about an incident, and when. Pure."""
