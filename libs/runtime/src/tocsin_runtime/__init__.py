@@ -1,1 +1,1 @@
-"""What any service needs to run: clock, consuming, publishing, restore, lifecycle, logs, telemetry."""
+"""What any service needs to run: clock, consuming, publishing, restore, lifecycle, telemetry."""

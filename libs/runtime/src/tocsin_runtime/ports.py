@@ -100,7 +100,7 @@ class Engine(Protocol):
     """
 
     async def run(self) -> None:
-        """Consume until `stop`; raise what the handler raised if it is neither Poison nor Transient."""
+        """Consume until `stop`; raise `HandlerCrashed` if the handler met a bug."""
         ...
 
     async def stop(self) -> None:

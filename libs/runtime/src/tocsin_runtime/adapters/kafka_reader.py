@@ -1,0 +1,116 @@
+"""Reading Kafka outside any consumer group: for restore, replay and people."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from tocsin_runtime.adapters.kafka_connection import KafkaConnection, as_record
+from tocsin_runtime.records import Record
+
+MAX_RECORDS = 500
+"""Records held in memory at a time by one `read` beyond Kafka's own fetch buffer."""
+
+MAX_IDLE = 4
+"""Connections kept for the next `read`; a restore of 48 partitions opens as few as it can."""
+
+_POLL_MS = 200
+_EMPTY_POLLS = 5
+"""Empty answers (a second) after which a range that cannot be filled is over."""
+
+
+class KafkaReader:
+    """A `Reader`."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._idle: list[AIOKafkaConsumer] = []
+        self._open: set[AIOKafkaConsumer] = set()
+
+    async def stop(self) -> None:
+        """Disconnect; reads under way end with an error."""
+        consumers, self._open, self._idle = self._open, set(), []
+        await asyncio.gather(*(consumer.stop() for consumer in consumers))
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions the topic has. Raises `LookupError` if there is no such topic."""
+        admin = AIOKafkaAdminClient(**self._connection.arguments())
+        await admin.start()
+        try:
+            [described] = await admin.describe_topics([topic])
+        finally:
+            await admin.close()
+        if described["error_code"]:
+            raise LookupError(f"no topic named {topic!r}")
+        return len(described["partitions"])
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First available offset and the end offset (one past the last record)."""
+        place = TopicPartition(topic, partition)
+        async with self._consumer(place) as consumer:
+            starts = await consumer.beginning_offsets([place])
+            ends = await consumer.end_offsets([place])
+        return starts[place], ends[place]
+
+    async def read(
+        self, topic: str, partition: int, start: int, end: int | None
+    ) -> AsyncIterator[Record]:
+        """Records of `[start, end)` in order; with `end=None`, follow for ever.
+
+        Offsets may have gaps: transaction markers and what compaction removed hold no record. A
+        range is therefore over when the position has passed its end, or when Kafka, which has
+        told that the log goes at least that far, has nothing more to give before it.
+        """
+        if end is not None and start >= end:
+            return
+        place = TopicPartition(topic, partition)
+        async with self._consumer(place) as consumer:
+            consumer.seek(place, start)
+            empty = 0
+            while True:
+                got = await consumer.getmany(place, timeout_ms=_POLL_MS, max_records=MAX_RECORDS)
+                for message in got.get(place, ()):
+                    if message.offset < start:
+                        continue  # a batch is fetched whole; the seek may lie inside of it
+                    if end is not None and message.offset >= end:
+                        return
+                    yield as_record(message)
+                if end is None:
+                    continue
+                if await consumer.position(place) >= end:
+                    return
+                empty = 0 if got else empty + 1
+                if empty >= _EMPTY_POLLS and (consumer.highwater(place) or 0) >= end:
+                    return
+
+    @asynccontextmanager
+    async def _consumer(self, place: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
+        consumer = self._idle.pop() if self._idle else await self._connect()
+        reusable = False
+        try:
+            consumer.assign([place])
+            yield consumer
+            reusable = True
+        finally:
+            if reusable and len(self._idle) < MAX_IDLE and consumer in self._open:
+                consumer.unsubscribe()
+                self._idle.append(consumer)
+            elif consumer in self._open:
+                self._open.discard(consumer)
+                await consumer.stop()
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            **self._connection.arguments(),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=1024 * 1024,
+        )
+        await consumer.start()
+        self._open.add(consumer)
+        return consumer

@@ -1,0 +1,171 @@
+"""What every `Publisher` and `Reader` keeps, on every log we have."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from tocsin_runtime.adapters.kafka_connection import KafkaConnection
+from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
+from tocsin_runtime.adapters.kafka_reader import KafkaReader
+from tocsin_runtime.clock import SystemClock
+from tocsin_runtime.failures import Poison
+from tocsin_runtime.following import Follower, restore
+from tocsin_runtime.ports import Publisher, Reader
+from tocsin_runtime.records import Outgoing, Position, Record
+from tocsin_testkit.real_kafka import RealKafka
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log with its two ports; another implementation is one more fixture parameter."""
+
+    publisher: Publisher
+    reader: Reader
+    create: Callable[[str, int], Awaitable[str]]
+
+
+@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka)])
+async def log(request: pytest.FixtureRequest, kafka: RealKafka) -> AsyncIterator[Log]:
+    connection = KafkaConnection(kafka.bootstrap, kafka.named("client"))
+    publisher = KafkaPublisher(connection, SystemClock())
+    reader = KafkaReader(connection)
+
+    async def create(name: str, partitions: int) -> str:
+        return await kafka.create(name, partitions=partitions)
+
+    yield Log(publisher, reader, create)
+    await reader.stop()
+    await publisher.stop()
+
+
+def some(topic: str, count: int, *, partition: int | None = 0) -> list[Outgoing]:
+    return [
+        Outgoing(topic, f"k{n}".encode(), f"v{n}".encode(), (("n", b"%d" % n),), partition)
+        for n in range(count)
+    ]
+
+
+async def read(log: Log, topic: str, start: int, end: int) -> list[Record]:
+    return [record async for record in log.reader.read(topic, 0, start, end)]
+
+
+async def test_what_was_published_is_read_back_with_key_value_and_headers(log: Log) -> None:
+    topic = await log.create("t", 1)
+    positions = await log.publisher.publish(some(topic, 3))
+    records = await read(log, topic, 0, 3)
+    assert positions == tuple(Position(topic, 0, n) for n in range(3))
+    assert [(r.position, r.key, r.value, r.headers) for r in records] == [
+        (Position(topic, 0, n), f"k{n}".encode(), f"v{n}".encode(), (("n", b"%d" % n),))
+        for n in range(3)
+    ]
+
+
+async def test_an_empty_publish_writes_nothing(log: Log) -> None:
+    topic = await log.create("t", 1)
+    assert await log.publisher.publish([]) == ()
+    assert await log.reader.bounds(topic, 0) == (0, 0)
+
+
+async def test_a_tombstone_is_read_as_a_record_without_a_value(log: Log) -> None:
+    topic = await log.create("t", 1)
+    await log.publisher.publish([Outgoing(topic, b"k", None)])
+    [record] = await read(log, topic, 0, 1)
+    assert (record.key, record.value) == (b"k", None)
+
+
+async def test_records_of_one_key_stand_in_one_partition_in_the_order_of_publishing(
+    log: Log,
+) -> None:
+    topic = await log.create("t", 4)
+    await log.publisher.publish(
+        [Outgoing(topic, f"k{n % 5}".encode(), b"%d" % n) for n in range(1_000)]
+    )
+    seen: dict[bytes | None, list[int]] = {}
+    where: dict[bytes | None, set[int]] = {}
+    for partition in range(4):
+        start, end = await log.reader.bounds(topic, partition)
+        async for record in log.reader.read(topic, partition, start, end):
+            seen.setdefault(record.key, []).append(int(record.value or b""))
+            where.setdefault(record.key, set()).add(partition)
+    assert all(len(partitions) == 1 for partitions in where.values())
+    assert sorted(n for numbers in seen.values() for n in numbers) == list(range(1_000))
+    assert all(numbers == sorted(numbers) for numbers in seen.values())
+
+
+async def test_a_range_read_holds_just_the_range(log: Log) -> None:
+    topic = await log.create("t", 1)
+    await log.publisher.publish(some(topic, 2_000))
+    got = [record.position.offset for record in await read(log, topic, 700, 1_900)]
+    assert got == list(range(700, 1_900))
+    assert await read(log, topic, 5, 5) == []
+
+
+async def test_an_unknown_topic_has_no_partitions(log: Log) -> None:
+    topic = await log.create("t", 3)
+    assert await log.reader.partitions(topic) == 3
+    with pytest.raises(LookupError):
+        await log.reader.partitions(topic + ".not")
+
+
+async def test_restore_stops_at_the_end_found_at_start(log: Log) -> None:
+    topic = await log.create("t", 1)
+    await log.publisher.publish(some(topic, 10))
+    seen: list[int] = []
+    end = await restore(log.reader, topic, 0, 4, lambda r: seen.append(r.position.offset))
+    assert (end, seen) == (10, list(range(4, 10)))
+
+
+async def test_a_follower_is_caught_up_and_then_goes_on(log: Log) -> None:
+    topic = await log.create("t", 2)
+    await log.publisher.publish([*some(topic, 3, partition=0), *some(topic, 2, partition=1)])
+    seen: asyncio.Queue[Position] = asyncio.Queue()
+    follower = Follower(log.reader, topic, lambda r: seen.put_nowait(r.position))
+    task = asyncio.create_task(follower.run())
+    await follower.caught_up()
+    assert (seen.qsize(), follower.position) == (5, 5)
+    [later] = await log.publisher.publish(some(topic, 1, partition=1))
+    assert [await seen.get() for _ in range(6)][-1] == later
+    task.cancel()
+
+
+async def test_a_follower_of_an_empty_topic_is_caught_up_at_once(log: Log) -> None:
+    follower = Follower(log.reader, await log.create("t", 1), lambda _: None)
+    task = asyncio.create_task(follower.run())
+    await follower.caught_up()
+    task.cancel()
+
+
+@pytest.mark.kafka
+async def test_a_range_that_ends_in_a_transaction_marker_ends(kafka: RealKafka) -> None:
+    topic = await kafka.create("t")
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka.bootstrap, transactional_id=kafka.named("tx")
+    )
+    await producer.start()
+    async with producer.transaction():
+        await producer.send_and_wait(topic, b"only")
+    await producer.stop()
+    reader = KafkaReader(KafkaConnection(kafka.bootstrap, "reader"))
+    start, end = await reader.bounds(topic, 0)
+    got = [record.value async for record in reader.read(topic, 0, start, end)]
+    got_of_marker = [record.value async for record in reader.read(topic, 0, 1, end)]
+    await reader.stop()
+    assert (start, end, got, got_of_marker) == (0, 2, [b"only"], [])
+
+
+@pytest.mark.kafka
+async def test_a_record_kafka_refuses_for_its_size_is_poison_and_writes_nothing(
+    kafka: RealKafka,
+) -> None:
+    topic = await kafka.create("t", configs={"max.message.bytes": "10000"})
+    publisher = KafkaPublisher(KafkaConnection(kafka.bootstrap, "writer"), SystemClock())
+    with pytest.raises(Poison, match="record_too_large"):
+        await publisher.publish([Outgoing(topic, None, bytes(20_000))])
+    [position] = await publisher.publish([Outgoing(topic, None, b"fits")])
+    await publisher.stop()
+    assert position.offset == 0
