@@ -85,6 +85,9 @@ log.segment.bytes=67108864
 # Quick: a group of one has nobody to wait for, and tests restart members often.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# A killed broker is let in again when its last session has run out: 9 s by default.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 # A record may be as large as the largest webhook ingestion accepts, and its envelope.
 message.max.bytes=6291456
 """
@@ -140,12 +143,17 @@ class Broker:
     """A running broker.
 
     Attributes:
-        bootstrap: `host:port` for clients.
+        ports: For clients, and for the controller.
         child: Its process, or the tether that holds it.
     """
 
-    bootstrap: str
+    ports: tuple[int, int]
     child: processes.Child
+
+    @property
+    def bootstrap(self) -> str:
+        """`host:port` for clients."""
+        return f"127.0.0.1:{self.ports[0]}"
 
     def stop(self) -> None:
         """Return when it has written its data and ended."""
@@ -186,6 +194,8 @@ def start(
     *,
     log: Path,
     owner: int | None = None,
+    dies_by: signal.Signals = signal.SIGTERM,
+    ports: tuple[int, int] | None = None,
 ) -> Broker:
     """A broker that answers metadata requests.
 
@@ -193,9 +203,11 @@ def start(
         installation: From `install`.
         data: Its log folder; kept from an earlier run, or created.
         log: File for its output.
-        owner: None for data that is kept: the broker is then our child and is asked to stop
-            when we end. Otherwise a process id: the broker lives as long as that process, is
-            then killed, and its data removed.
+        owner: A process id: the broker lives as long as that process, and its data is then
+            removed. None if it is a child of ours.
+        dies_by: What the kernel sends a child of ours when we are gone: SIGTERM for data that is
+            kept, SIGKILL for what nobody needs.
+        ports: Those of an earlier broker, so that its clients find this one; free ones if None.
 
     Raises:
         StackProblem: It ended, or did not answer within a minute; the message holds its last words.
@@ -205,7 +217,15 @@ def start(
         shutil.rmtree(data, ignore_errors=True)
         shutil.copytree(installation.blank, data)
     for _ in range(_PORT_ATTEMPTS):
-        broker = _launch(installation, data, log, owner, options=_archived(installation))
+        broker = _launch(
+            installation,
+            data,
+            log=log,
+            owner=owner,
+            dies_by=dies_by,
+            ports=ports or processes.free_ports(2),
+            options=_archived(installation),
+        )
         if _answers(broker):
             return broker
         broker.stop()
@@ -223,21 +243,24 @@ def _archived(installation: Installation) -> tuple[str, ...]:
 def _launch(
     installation: Installation,
     data: Path,
+    *,
     log: Path,
     owner: int | None,
+    dies_by: signal.Signals,
+    ports: tuple[int, ...],
     options: tuple[str, ...],
 ) -> Broker:
-    port, controller = processes.free_ports(2)
+    port, controller = ports
     properties = data.parent / f"{data.name}.properties"
     properties.write_text(_PROPERTIES.format(port=port, controller=controller, data=data))
     command = installation.java("kafka.Kafka", str(properties), options=options)
     if owner is None:
-        child = processes.start("kafka", command, log=log, dies_by=signal.SIGTERM)
+        child = processes.start("kafka", command, log=log, dies_by=dies_by)
     else:
         tether = [sys.executable, "-m", "tocsin_cli.stack.tether", "--owner", str(owner)]
         tether += ["--log", str(log), "--remove", str(data), "--"]
         child = processes.start_free("kafka", [*tether, *command], log=log)
-    return Broker(f"127.0.0.1:{port}", child)
+    return Broker((port, controller), child)
 
 
 def _answers(broker: Broker) -> bool:
@@ -246,12 +269,13 @@ def _answers(broker: Broker) -> bool:
         for _ in range(int(READY_LIMIT_SECONDS / _POLL_SECONDS)):
             if broker.child.ended_within(_POLL_SECONDS):
                 return False
-            if pool.submit(asyncio.run, _has_brokers(broker.bootstrap)).result():
+            if pool.submit(asyncio.run, answers(broker.bootstrap)).result():
                 return True
     return False
 
 
-async def _has_brokers(bootstrap: str) -> bool:
+async def answers(bootstrap: str) -> bool:
+    """Whether a broker answers a metadata request there now."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await admin.start()
@@ -302,7 +326,15 @@ def _prepare(found: Installation, progress: Callable[[str], None]) -> None:
 
     shutil.copytree(found.blank, trial / "data")
     archiving = (f"-XX:ArchiveClassesAtExit={found.archive}",)
-    broker = _launch(found, trial / "data", trial / "kafka.log", None, archiving)
+    broker = _launch(
+        found,
+        trial / "data",
+        log=trial / "kafka.log",
+        owner=None,
+        dies_by=signal.SIGKILL,
+        ports=processes.free_ports(2),
+        options=archiving,
+    )
     answered = _answers(broker)
     broker.stop()
     if not answered:

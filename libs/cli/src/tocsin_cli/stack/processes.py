@@ -35,6 +35,24 @@ def free_ports(count: int) -> tuple[int, ...]:
             each.close()
 
 
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def last_words(log: Path, lines: int = 15) -> str:
+    """The end of a log, for a message about why its process ended."""
+    if not log.exists():
+        return "(no log)"
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
 @dataclass(slots=True)
 class Child:
     """A process that ends when we do.
@@ -62,19 +80,22 @@ class Child:
             return False
         return True
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM and return at once."""
+        if self.running:
+            self.process.terminate()
+
     def stop(self) -> None:
         """Return when it has ended: asked at first, killed if it has not listened in 20 s."""
         if self.running:
-            self.process.terminate()
+            self.ask_to_stop()
             if not self.ended_within(_STOP_LIMIT_SECONDS):
                 self.process.kill()
         self.process.wait()
 
     def last_words(self, lines: int = 15) -> str:
         """The end of its log, for a message about why it ended."""
-        if not self.log.exists():
-            return "(no log)"
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        return last_words(self.log, lines)
 
 
 def start(

@@ -27,29 +27,35 @@ class Valkey:
     """A running Valkey.
 
     Attributes:
-        url: For clients, `redis://...`.
+        port: Where it listens, on the loopback interface.
         child: Its process, or the tether that holds it.
     """
 
-    url: str
+    port: int
     child: processes.Child
+
+    @property
+    def url(self) -> str:
+        """For clients, `redis://...`."""
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def stop(self) -> None:
         """Return when it has ended."""
         self.child.stop()
 
 
-def start(*, log: Path, owner: int | None = None) -> Valkey:
+def start(*, log: Path, owner: int | None = None, port: int | None = None) -> Valkey:
     """A Valkey that answers PING, with no persistence.
 
     Args:
         log: File for its output.
         owner: A process id to live as long as; None to live as long as we do.
+        port: Where to listen; a free one if None.
 
     Raises:
         StackProblem: There is no server program, or it did not answer.
     """
-    (port,) = processes.free_ports(1)
+    port = port or processes.free_ports(1)[0]
     command = [str(_program()), "--bind", "127.0.0.1", "--port", str(port)]
     command += ["--save", "", "--appendonly", "no", "--daemonize", "no"]
     if owner is None:
@@ -63,7 +69,7 @@ def start(*, log: Path, owner: int | None = None) -> Valkey:
         if child.ended_within(_POLL_SECONDS):
             break
         if _pongs(port):
-            return Valkey(f"redis://127.0.0.1:{port}/0", child)
+            return Valkey(port, child)
     child.stop()
     raise StackProblem(f"Valkey did not start; {log} ends with:\n{child.last_words()}")
 
