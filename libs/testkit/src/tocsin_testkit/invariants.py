@@ -1,0 +1,230 @@
+"""What must hold of any run, whatever went wrong in it.
+
+Each check returns what is wrong, as sentences; an empty list means that it holds. They look at
+the log, at what the providers saw and at what the services hold, and derive for themselves what
+there should be: they share no rule with the services.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from tocsin_casebook import INCIDENTS
+from tocsin_contracts.alerts import Observed
+from tocsin_contracts.dispositions import Disposed
+from tocsin_contracts.event import Event, Fact
+from tocsin_contracts.incidents import NotificationAttempted, Purpose
+from tocsin_incident import Book, IncidentState, Status, state_bytes
+from tocsin_incident.state import NotificationStatus
+from tocsin_runtime.events import decode
+from tocsin_runtime.records import Record
+from tocsin_testkit.channels import Providers
+from tocsin_testkit.memory_log import MemoryLog
+from tocsin_testkit.system import System
+
+F = TypeVar("F", bound=Fact)
+
+LANES = ("alerts.urgent", "alerts")
+RAW = ("alerts.raw.urgent", "alerts.raw")
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+def check(system: System) -> None:
+    """Hold a settled system to every invariant.
+
+    Raises:
+        Broken: With a sentence for each thing that is wrong.
+    """
+    wrong = [
+        *unaccounted(system.log),
+        *unpaged(system.incidents().values()),
+        *provider_keys(system.providers),
+        *unattempted(system.log, system.providers),
+        *strayed(system),
+        *bugs(system),
+    ]
+    if wrong:
+        raise Broken("\n".join(wrong))
+
+
+def unaccounted(log: MemoryLog) -> list[str]:
+    """Nothing accepted is unaccounted for: one observation an alert, one disposition each."""
+    observations: dict[str, str] = {}
+    normalised: set[tuple[str, int, int]] = set()
+    for record, event in _events(log, LANES, Observed):
+        cause = event.fact.cause
+        if cause is not None and cause.topic and cause.offset is not None:
+            normalised.add((cause.topic, cause.partition or 0, cause.offset))
+        for observation in event.fact.observations:
+            observations[str(observation.id)] = f"{record.position}"
+    dead = {str(record.header("ce_subject") or b"", "utf-8") for record in log.records("dead-letters")}
+    wrong = [
+        f"accepted and never normalised: {record.position}"
+        for topic in RAW
+        for record in log.records(topic)
+        if tuple(record.position) not in normalised
+        and "-".join(map(str, record.position)) not in dead
+    ]
+    outcomes: dict[str, set[str]] = defaultdict(set)
+    for _, event in _events(log, ("dispositions",), Disposed):
+        for disposition in event.fact.dispositions:
+            outcomes[str(disposition.observation)].add(
+                f"{disposition.outcome} ({disposition.reason}, {disposition.incident})"
+            )
+    for observation, where in observations.items():
+        got = outcomes.get(observation, set())
+        if len(got) != 1:
+            wrong.append(
+                f"observation {observation} of {where} has {len(got)} dispositions: {sorted(got)}"
+            )
+    wrong += [f"{known} was never seen" for known in outcomes if known not in observations]
+    return wrong
+
+
+def unpaged(states: Iterable[IncidentState]) -> list[str]:
+    """Every target of a level that was reached was paged, or superseded with a reason."""
+    wrong = []
+    for state in states:
+        for level in state.levels:
+            for target in level.targets:
+                told = [
+                    held
+                    for held in state.notifications.values()
+                    if held.purpose is Purpose.PAGE
+                    and held.level == level.level
+                    and held.generation == level.generation
+                    and held.target is not None
+                    and held.target.contact == target.contact
+                ]
+                if not told:
+                    wrong.append(
+                        f"{state.incident}: nobody told {target.contact} of level {level.level}"
+                    )
+        for held in state.notifications.values():
+            what = f"{state.incident}: {held.purpose} {held.level} over {held.channel}"
+            if held.status is NotificationStatus.SUPERSEDED and not held.reason:
+                wrong.append(f"{what} was superseded without a reason")
+            elif held.status in {NotificationStatus.REQUESTED, NotificationStatus.ATTEMPTED}:
+                wrong.append(f"{what} stays {held.status} for ever (attempt {held.attempts})")
+            elif held.status is NotificationStatus.IN_DOUBT and held.retry_at is not None:
+                wrong.append(f"{what} is in doubt and its retry never came")
+    return wrong
+
+
+def unreached(
+    states: Iterable[IncidentState], levels: dict[str, tuple[timedelta, ...]], now: datetime
+) -> list[str]:
+    """Every level whose time came while nobody had answered was reached or skipped.
+
+    Args:
+        levels: By severity, how long after the start of the escalation each level is due.
+        now: The instant the system had settled at.
+    """
+    wrong = []
+    for state in states:
+        if state.status is not Status.OPEN:
+            continue
+        reached = {
+            number
+            for level in state.levels
+            if level.generation == state.generation and level.severity == state.severity
+            for number in (level.level, *level.skipped)
+        }
+        for number, after in enumerate(levels.get(state.severity, ()), start=1):
+            if state.escalation_from + after < now and number not in reached:
+                wrong.append(
+                    f"{state.incident}: level {number} was due at {state.escalation_from + after} "
+                    f"and was never reached ({state.severity}, generation {state.generation})"
+                )
+    return wrong
+
+
+def provider_keys(providers: Providers) -> list[str]:
+    """One provider key per (incident, level, target, generation) and channel, and one incident a key."""
+    keys: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    for arrival in providers.arrivals:
+        sending = arrival.sending
+        if sending.purpose is Purpose.PAGE:
+            target = None if sending.target is None else sending.target.contact
+            keys[sending.notification, target, arrival.channel].add(sending.provider_key)
+    return [
+        f"{what} went out under {len(used)} provider keys: {sorted(used)}"
+        for what, used in keys.items()
+        if len(used) != 1
+    ]
+
+
+def unattempted(log: MemoryLog, providers: Providers) -> list[str]:
+    """A page is attempted in the log before it is attempted in the world."""
+    attempted: dict[tuple[str, int], datetime] = {}
+    for record, event in _events(log, (INCIDENTS,), NotificationAttempted):
+        key = (event.fact.notification, event.fact.attempt)
+        attempted.setdefault(key, record.recorded_at)
+    wrong = []
+    for arrival in providers.arrivals:
+        key = (arrival.sending.notification, arrival.sending.attempt)
+        if key not in attempted:
+            wrong.append(f"{key} reached {arrival.channel} and is not attempted in the log")
+    return wrong
+
+
+def strayed(system: System) -> list[str]:
+    """What each service holds is what the log folds to, however it came to hold it."""
+    books: dict[int, Book] = {}
+    for record in system.log.records(INCIDENTS):
+        book = books.setdefault(record.position.partition, Book())
+        book.fold(decode(record), record.position.offset)
+    wrong = []
+    for instance in system.instances.values():
+        if instance.casebook is None:
+            continue
+        for partition in sorted(instance.casebook.partitions):
+            held = instance.casebook.book(partition).settled()
+            for incident, state in books.get(partition, Book()).settled().items():
+                if incident not in held:
+                    wrong.append(f"{instance.name} does not know {incident}")
+                elif state_bytes(held[incident]) != state_bytes(state):
+                    wrong.append(f"{instance.name} holds another state of {incident}")
+            wrong += [
+                f"{instance.name} still expects facts about {incident}"
+                for incident in held
+                if instance.casebook.book(partition).pending(incident)
+            ]
+    return wrong
+
+
+def bugs(system: System) -> list[str]:
+    """No process ended by itself, but for giving up on a log that was away for too long."""
+    return [
+        f"{instance.name} ended with {reason!r}"
+        for instance in system.crashes
+        for reason in _reasons(instance.crash)
+        if "gave up publishing" not in str(reason)
+    ]
+
+
+def _reasons(crash: BaseException | None) -> list[BaseException]:
+    if isinstance(crash, BaseExceptionGroup):
+        return [reason for inner in crash.exceptions for reason in _reasons(inner)]
+    return [] if crash is None else [crash]
+
+
+def _events(
+    log: MemoryLog, topics: Iterable[str], fact: type[F]
+) -> list[tuple[Record, Event[F]]]:
+    found = []
+    for topic in topics:
+        for record in log.records(topic):
+            event = decode(record)
+            if isinstance(event.fact, fact):
+                found.append((record, event))
+    return found  # type: ignore[return-value]  # narrowed by the isinstance above
+
+
+Check = Callable[[System], list[str]]
