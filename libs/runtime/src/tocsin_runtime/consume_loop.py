@@ -1,0 +1,204 @@
+"""The loop both engines run: orders of the group between batches, back-pressure, progress."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+
+from tocsin_runtime.consuming import Batch, Budgets, Consuming, DeadLetter
+from tocsin_runtime.ports import Clock, Handler
+from tocsin_runtime.records import Record
+
+log = structlog.get_logger()
+
+POLL = timedelta(milliseconds=100)
+"""Longest a fetch waits, and so how late a rebalance or a stop is noticed at rest."""
+
+Ends = Mapping[tuple[str, int], int]
+"""An offset by topic and partition."""
+
+
+@dataclass(slots=True)
+class _Order:
+    """What the group told us, to be carried out between batches."""
+
+    assign: bool
+    partitions: frozenset[int]
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ConsumeLoop(ABC):
+    """An `Engine`, but for how records are fetched and offsets committed.
+
+    Rebalances are queued and carried out by the loop itself, between batches: a handler sees one
+    call at a time, and what it raises reaches `run` (libraries swallow what a listener raises).
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        dead_letter: DeadLetter,
+        clock: Clock,
+        budgets: Budgets | None = None,
+    ) -> None:
+        self.budgets = budgets or Budgets()
+        self._consuming = Consuming(handler, dead_letter, clock, self.budgets)
+        self._clock = clock
+        self._orders: deque[_Order] = deque()
+        self._woken = asyncio.Event()
+        self._given: frozenset[int] = frozenset()
+        self._owned: frozenset[int] = frozenset()
+        self._started = False
+        self._stopping = False
+        self._ended = asyncio.Event()
+        self._turned_at = clock.monotonic()
+        self._batch_since: float | None = None
+
+    async def run(self) -> None:
+        """Consume until `stop`; raise `HandlerCrashed` if the handler met a bug."""
+        self._started = True
+        try:
+            await self._open()
+            while not self._stopping:
+                self._turned_at = self._clock.monotonic()
+                if self._orders:
+                    order = self._orders.popleft()
+                    await self._carry_out(order)
+                    order.done.set()
+                elif not self._owned:
+                    await self._keep_alive()
+                    await self._nap(POLL)
+                elif records := await self._fetch(self._owned, self.budgets.max_batch):
+                    await self._handle(Batch(records))
+            await self._forget(self._given)
+        finally:
+            self._stopping = True
+            self._owned = frozenset()
+            for order in self._orders:
+                order.done.set()
+            await self._close()
+            self._ended.set()
+
+    async def stop(self) -> None:
+        """Finish the batch in hand, commit, leave the group; the caller bounds the wait."""
+        self._stopping = True
+        self._woken.set()
+        if self._started:
+            await self._ended.wait()
+
+    def progress(self) -> Mapping[str, float]:
+        """Seconds since the last turn of the loop, and for how long the batch in hand has been."""
+        now = self._clock.monotonic()
+        since = self._batch_since
+        return {
+            "poll": now - self._turned_at,
+            "batch": 0.0 if since is None else now - since,
+            "ready": float(bool(self._owned)),
+        }
+
+    async def _group_revoked(self, partitions: frozenset[int]) -> None:
+        """Have the loop finish its batch and forget; bounded, for the group waits for us."""
+        if not partitions or self._stopping:
+            return
+        order = _Order(assign=False, partitions=partitions)
+        self._orders.append(order)
+        self._woken.set()
+        try:
+            async with asyncio.timeout(self.budgets.drain.total_seconds()):
+                await order.done.wait()
+        except TimeoutError:
+            # The next owner handles the batch in hand again; our commit of it will be refused.
+            log.warning("rebalance.not_awaited", partitions=sorted(partitions))
+
+    def _group_assigned(self, partitions: frozenset[int]) -> None:
+        """Have the loop restore; nobody waits, so that a long restore stops no heartbeat."""
+        self._orders.append(_Order(assign=True, partitions=partitions))
+        self._woken.set()
+
+    async def _carry_out(self, order: _Order) -> None:
+        if not order.assign:
+            await self._forget(self._given & order.partitions)
+            return
+        self._given |= order.partitions
+        while order.partitions:
+            wait = await self._consuming.assigned(order.partitions)
+            if wait is None:
+                break
+            if not await self._wait(wait):
+                return
+        self._owned = order.partitions
+
+    async def _forget(self, partitions: frozenset[int]) -> None:
+        self._owned -= partitions
+        self._given -= partitions
+        if partitions:
+            await self._consuming.revoked(partitions)
+
+    async def _handle(self, batch: Batch) -> None:
+        self._batch_since = self._clock.monotonic()
+        try:
+            while batch.left:
+                try:
+                    wait = await self._consuming.attempt(batch)
+                finally:
+                    # Also on a crash: what came before the bug is handled.
+                    if ends := batch.take_ends():
+                        await self._commit(ends)
+                if wait is not None and not await self._wait(wait):
+                    self._put_back(batch.starts())
+                    return
+        finally:
+            self._batch_since = None
+
+    async def _wait(self, wait: timedelta) -> bool:
+        """Wait with back-pressure; `False` if a rebalance or a stop came between."""
+        until = self._clock.monotonic() + wait.total_seconds()
+        while (left := until - self._clock.monotonic()) > 0:
+            self._turned_at = self._clock.monotonic()
+            await self._nap(timedelta(seconds=min(left, 1.0)))
+            if self._stopping or self._orders:
+                return False
+            await self._keep_alive()
+        return True
+
+    async def _nap(self, longest: timedelta) -> None:
+        """Wait for an order, a stop, or so long."""
+        self._woken.clear()
+        if self._orders or self._stopping:
+            return
+        try:
+            async with asyncio.timeout(longest.total_seconds()):
+                await self._woken.wait()
+        except TimeoutError:
+            return
+
+    @abstractmethod
+    async def _open(self) -> None:
+        """Connect and join the group."""
+
+    @abstractmethod
+    async def _close(self) -> None:
+        """Leave the group and disconnect; nothing is committed."""
+
+    @abstractmethod
+    async def _fetch(self, owned: frozenset[int], room: int) -> list[Record]:
+        """What has arrived, urgent lanes first, at most `room`; waits `POLL` if nothing has."""
+
+    @abstractmethod
+    async def _commit(self, ends: Ends) -> None:
+        """Commit; a refusal is logged, since the partition's next owner handles it again."""
+
+    @abstractmethod
+    def _put_back(self, starts: Ends) -> None:
+        """Have these handed over again, if the partition stays ours."""
+
+    @abstractmethod
+    async def _keep_alive(self) -> None:
+        """Tell the group that we live although we fetch nothing."""
