@@ -50,10 +50,10 @@ class Copying:
 
     async def assigned(self, partitions: frozenset[int]) -> None:
         self._publisher.step()
-        print("assigned", *sorted(partitions), flush=True)
+        print("assigned", *sorted(partitions), flush=True)  # noqa: T201 - how the parent hears
 
     async def revoked(self, partitions: frozenset[int]) -> None:
-        print("revoked", *sorted(partitions), flush=True)
+        print("revoked", *sorted(partitions), flush=True)  # noqa: T201 - how the parent hears
 
     async def handle(self, batch: Sequence[Record]) -> None:
         for record in batch:
@@ -71,7 +71,7 @@ class Copying:
 
 
 async def main() -> None:
-    environment = os.environ
+    environment = os.environ  # noqa: TID251 - a child process of a test, told by its parent
     clock = SystemClock()
     connection = KafkaConnection(environment["BOOTSTRAP"], "worker")
     publisher = KafkaPublisher(connection, clock)
@@ -93,7 +93,7 @@ async def main() -> None:
     await engine.stop()
     await running
     await publisher.stop()
-    print("stopped", flush=True)
+    print("stopped", flush=True)  # noqa: T201 - how the parent hears
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Log:
 
 @pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka)])
 async def log(request: pytest.FixtureRequest, kafka: RealKafka) -> AsyncIterator[Log]:
+    assert request.param == "kafka"
     connection = KafkaConnection(kafka.bootstrap, kafka.named("client"))
     publisher = KafkaPublisher(connection, SystemClock())
     reader = KafkaReader(connection)

@@ -126,10 +126,10 @@ class FaustEngine(ConsumeLoop):
         if self._app is not None:
             await self._app.stop()
 
-    async def _on_revoked(self, _app: Any, *places: Any, **_: Any) -> None:  # noqa: ANN401 - a Faust signal
+    async def _on_revoked(self, _app: Any, /, *places: Any, **_: Any) -> None:  # noqa: ANN401 - a Faust signal
         await self._group_revoked(frozenset(place.partition for place in places[0]))
 
-    async def _on_assigned(self, _app: Any, *places: Any, **_: Any) -> None:  # noqa: ANN401 - a Faust signal
+    async def _on_assigned(self, _app: Any, /, *places: Any, **_: Any) -> None:  # noqa: ANN401 - a Faust signal
         self._group_assigned(frozenset(place.partition for place in places[0]))
 
     async def _fetch(self, owned: frozenset[int], room: int) -> list[Record]:
