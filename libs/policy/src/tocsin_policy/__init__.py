@@ -1,1 +1,85 @@
-"""Policies: a runbook that runs. Language, loader, matchers, on call."""
+"""Policies: a runbook that runs. Language, loader, matchers, classification, on call, templates."""
+
+from tocsin_policy.classifying import (
+    Claim,
+    Classified,
+    Considered,
+    claim,
+    classify,
+    consider,
+    group_key,
+    severity_rank,
+)
+from tocsin_policy.document import (
+    Approval,
+    ChannelKind,
+    CommandCall,
+    HttpCall,
+    Level,
+    Playbook,
+    PlaybookStep,
+    Policy,
+    Runner,
+    Schedule,
+    Severity,
+    Template,
+)
+from tocsin_policy.loader import (
+    PolicyRefused,
+    Problem,
+    json_schema,
+    load_policy,
+    parse_policy,
+    parse_yaml,
+    policy_document,
+    policy_hash,
+)
+from tocsin_policy.matchers import BadMatcher, Matcher, matches, parse_matcher
+from tocsin_policy.on_call import OnCall, levels_for, next_open, on_call, resolve
+from tocsin_policy.scaling import scaled
+from tocsin_policy.templates import VARIABLES, Rendered, TemplateFailed, render_text
+
+__all__ = [
+    "VARIABLES",
+    "Approval",
+    "BadMatcher",
+    "ChannelKind",
+    "Claim",
+    "Classified",
+    "CommandCall",
+    "Considered",
+    "HttpCall",
+    "Level",
+    "Matcher",
+    "OnCall",
+    "Playbook",
+    "PlaybookStep",
+    "Policy",
+    "PolicyRefused",
+    "Problem",
+    "Rendered",
+    "Runner",
+    "Schedule",
+    "Severity",
+    "Template",
+    "TemplateFailed",
+    "claim",
+    "classify",
+    "consider",
+    "group_key",
+    "json_schema",
+    "levels_for",
+    "load_policy",
+    "matches",
+    "next_open",
+    "on_call",
+    "parse_matcher",
+    "parse_policy",
+    "parse_yaml",
+    "policy_document",
+    "policy_hash",
+    "render_text",
+    "resolve",
+    "scaled",
+    "severity_rank",
+]

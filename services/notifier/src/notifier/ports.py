@@ -49,14 +49,14 @@ class Gate(Protocol):
     Correctness never rests on it: where the store behind it is away, it lets everything pass.
     """
 
-    async def claim(self, notification: str, attempt: int) -> bool:
+    async def claim(self, notification: str, attempt: int, /) -> bool:
         """Whether this process may make the attempt; false only if another made it just now."""
         ...
 
-    async def hold_off(self, channel: str) -> timedelta | None:
+    async def hold_off(self, channel: str, /) -> timedelta | None:
         """How long to leave a provider alone, or `None` for not at all."""
         ...
 
-    async def report(self, channel: str, *, healthy: bool) -> None:
+    async def report(self, channel: str, /, *, healthy: bool) -> None:
         """Tell how a call went, for the circuit."""
         ...

@@ -197,7 +197,7 @@ class Remediator:
         self,
         http: HttpCall | None,
         command: CommandCall | None,
-        timeout: timedelta,  # noqa: ASYNC109 - the step's own, enforced by the runner
+        timeout: timedelta,
     ) -> Ran | Lost:
         if http is not None:
             return await self._http.run(http, timeout)

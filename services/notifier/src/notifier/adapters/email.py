@@ -6,7 +6,6 @@ The Message-ID is derived from the notification, so a retry after a lost answer 
 
 from __future__ import annotations
 
-import asyncio
 from email.message import EmailMessage
 from email.policy import SMTP
 
@@ -64,7 +63,7 @@ class EmailChannel:
             if error.code >= _PERMANENT:
                 return Refused("refused", f"{error.code}: {error.message}"[:300])
             return Unwell("provider_error", f"{error.code}: {error.message}"[:300])
-        except (aiosmtplib.SMTPException, OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, aiosmtplib.SMTPException, OSError) as error:
             return Unknown(f"no_answer_{type(error).__name__}")
         return Delivered(message["Message-ID"])
 

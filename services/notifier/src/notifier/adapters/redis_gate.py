@@ -95,13 +95,13 @@ class RedisGate:
 class OpenGate:
     """The gate without a store: everything passes."""
 
-    async def claim(self, notification: str, attempt: int) -> bool:
+    async def claim(self, _notification: str, _attempt: int) -> bool:
         """Always."""
-        return bool(notification) and attempt > 0
+        return True
 
-    async def hold_off(self, channel: str) -> timedelta | None:
+    async def hold_off(self, _channel: str) -> timedelta | None:
         """Never."""
-        return None if channel else None
+        return None
 
-    async def report(self, channel: str, *, healthy: bool) -> None:
+    async def report(self, _channel: str, *, healthy: bool) -> None:
         """Forgotten."""

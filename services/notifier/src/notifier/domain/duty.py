@@ -41,7 +41,7 @@ def owed(
     writer = _Writer(state, in_force, now, end)
     for want in wanted(state, in_force.policy):
         if want.notification not in state.notifications:
-            _request(writer, state, in_force, want, instance)
+            _request(writer, state, in_force, want)
     next_at: datetime | None = None
     for held in state.notifications.values():
         due_at = _go_on(writer, state, held, now, instance)
@@ -75,9 +75,7 @@ def event_of(
     )
 
 
-def _request(
-    writer: _Writer, state: IncidentState, in_force: InForce, want: Wanted, instance: str
-) -> None:
+def _request(writer: _Writer, state: IncidentState, in_force: InForce, want: Wanted) -> None:
     channel = in_force.policy.channels.get(want.channel)
     kind = channel.kind if channel is not None else "unknown"
     writer.write(

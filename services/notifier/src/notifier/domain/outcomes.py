@@ -69,7 +69,8 @@ def wait_after(attempt: int) -> timedelta:
     >>> wait_after(1), wait_after(4)
     (datetime.timedelta(seconds=1), datetime.timedelta(seconds=8))
     """
-    return min(_FIRST_WAIT * 2 ** min(attempt - 1, 20), _LONGEST_WAIT)
+    doublings = min(attempt - 1, 20)
+    return min(_FIRST_WAIT * (1 << doublings), _LONGEST_WAIT)
 
 
 def retry_at(

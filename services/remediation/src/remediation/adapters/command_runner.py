@@ -28,7 +28,7 @@ class SubprocessRunner:
         self._programs = programs
         self._clock = clock
 
-    async def run(self, call: CommandCall, timeout: timedelta) -> Ran | Lost:  # noqa: ASYNC109 - the step's own
+    async def run(self, call: CommandCall, timeout: timedelta) -> Ran | Lost:
         """What the program showed; one that outlives `timeout` is killed with its children."""
         path = self._programs.get(call.program)
         if path is None:

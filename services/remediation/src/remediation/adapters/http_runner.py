@@ -22,7 +22,7 @@ class HttpxRunner:
         self._endpoints = endpoints
         self._clock = clock
 
-    async def run(self, call: HttpCall, timeout: timedelta) -> Ran | Lost:  # noqa: ASYNC109 - the step's own
+    async def run(self, call: HttpCall, timeout: timedelta) -> Ran | Lost:
         """What the call showed."""
         base = self._endpoints.get(call.endpoint)
         if base is None:
