@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import signal
@@ -363,6 +364,8 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def main() -> None:
     """Make Kafka ready to start: what `make setup` runs."""
+    # aiokafka warns of each refused connection while the broker comes up; that is expected here.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         install(Path.cwd(), print)
     except StackProblem as problem:
