@@ -69,6 +69,7 @@ class Reconciler:
         self._clock = clock
         self._duty = duty
         self._looked = looked
+        self._touched: dict[str, None] = {}
         self.agenda = Agenda()
 
     async def assigned(self, partitions: frozenset[int]) -> None:
@@ -94,14 +95,17 @@ class Reconciler:
         await self.reconcile(self.fold(batch))
 
     def fold(self, batch: Iterable[Record]) -> list[str]:
-        """Fold records of `incidents`; the incidents they touched, each once, in order."""
-        touched: dict[str, None] = {}
+        """Fold records of `incidents`; the incidents they touched, each once, in order.
+
+        A poisonous record ends the batch before what was folded of it was looked at. Those
+        incidents are kept, and returned by the call that hands over the rest.
+        """
         for record in batch:
             folded = self._casebook.fold(record)
             if folded is None:
                 continue
             event, change = folded
-            touched[change.incident] = None
+            self._touched[change.incident] = None
             if change.ignored is not None:
                 log.info(
                     "fact.ignored",
@@ -109,7 +113,9 @@ class Reconciler:
                     type=event.type,
                     reason=change.ignored,
                 )
-        return list(touched)
+        touched = list(self._touched)
+        self._touched.clear()
+        return touched
 
     def policy_changed(self, system: str) -> None:
         """Look at every incident of the system at once: its policy is another now."""

@@ -43,8 +43,8 @@ def classify(
     policy: Policy, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> Classified:
     """The first rule that fits decides; the order of labels changes nothing."""
-    for rule in policy.classification.rules:
-        if matches(rule.match, labels):
+    for rule, left in policy.rules_for(labels.get("alertname", "")):
+        if matches(left, labels):
             return _by_rule(rule, labels, annotations)
     return Classified(
         severity=policy.classification.default_severity,

@@ -24,6 +24,7 @@ from notifier.ports import Channel, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Basis
+from tocsin_contracts.ids import system_of
 from tocsin_contracts.incidents import IncidentFact, Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification, NotificationStatus
@@ -162,6 +163,7 @@ class Notifier:
     async def _call(self, call: _Call) -> None:
         found = self._still(call)
         if found is None:
+            self._unmade(call)
             return
         if not await self._gate.claim(call.notification, call.attempt):
             await self._tell(call, Unknown("claimed_elsewhere"))
@@ -170,6 +172,7 @@ class Notifier:
         # Asked last, after every wait: what was wanted then may not be wanted now.
         found = self._still(call)
         if found is None:
+            self._unmade(call)
             return
         state, held, in_force, _ = found
         reason = unwanted(state, held)
@@ -190,6 +193,12 @@ class Notifier:
             healthy = not isinstance(outcome, Unwell | Unknown)
             await self._gate.report(held.channel, healthy=healthy)
         await self._tell(call, outcome)
+
+    def _unmade(self, call: _Call) -> None:
+        # The partition left while the call waited. If it comes back to this process the attempt
+        # is still ours, and has to be made then.
+        if self._made.get(call.notification) == call.attempt:
+            del self._made[call.notification]
 
     async def _hold_off(self, call: _Call, channel: str) -> None:
         for _ in range(MOST_HOLDS):
@@ -273,12 +282,12 @@ class Notifier:
 
     async def _write(self, call: _Call, fact: IncidentFact, *parts: str) -> None:
         found = self._casebook.find(call.incident)
-        if found is None:
-            return
-        book, state = found
-        in_force = self._policies.get(state.system)
-        basis = Basis(incidents=book.end, policy=in_force.hash if in_force else None)
-        event = event_of(state, fact, self._clock.now(), basis, *parts)
+        in_force = self._policies.get(system_of(call.incident))
+        basis = Basis(
+            incidents=found[0].end if found is not None else None,
+            policy=in_force.hash if in_force is not None else None,
+        )
+        event = event_of(call.incident, fact, self._clock.now(), basis, *parts)
         await insist(self._publisher, self._clock, [outgoing(event)])
 
 

@@ -13,6 +13,7 @@ from remediation.ports import CommandRunner, HttpRunner
 from tocsin_casebook import Casebook, Policies, Reconciler
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Basis
+from tocsin_contracts.ids import system_of
 from tocsin_contracts.incidents import IncidentFact
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Remediation, Step, StepStatus
@@ -210,11 +211,12 @@ class Remediator:
         )
 
     async def _write(self, incident: str, fact: IncidentFact) -> None:
+        # Told even where the partition went to another meanwhile: it is what happened.
         found = self._casebook.find(incident)
-        if found is None:
-            return
-        book, state = found
-        in_force = self._policies.get(state.system)
-        basis = Basis(incidents=book.end, policy=in_force.hash if in_force else None)
-        event = event_of(state, fact, self._clock.now(), basis)
+        in_force = self._policies.get(system_of(incident))
+        basis = Basis(
+            incidents=found[0].end if found is not None else None,
+            policy=in_force.hash if in_force is not None else None,
+        )
+        event = event_of(incident, fact, self._clock.now(), basis)
         await insist(self._publisher, self._clock, [outgoing(event)])

@@ -11,6 +11,7 @@ from notifier.domain.wording import message_for
 from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Basis, Event, event_id
+from tocsin_contracts.ids import key_of
 from tocsin_contracts.incidents import IncidentFact
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification, NotificationStatus
@@ -58,18 +59,18 @@ class _Writer:
         self.written: list[Event[IncidentFact]] = []
 
     def write(self, fact: IncidentFact, *parts: str) -> None:
-        self.written.append(event_of(self._state, fact, self._now, self._basis, *parts))
+        self.written.append(event_of(self._state.incident, fact, self._now, self._basis, *parts))
 
 
 def event_of(
-    state: IncidentState, fact: IncidentFact, now: datetime, basis: Basis | None, *parts: str
+    incident: str, fact: IncidentFact, now: datetime, basis: Basis | None, *parts: str
 ) -> Event[IncidentFact]:
     """The event of a fact about a notification; `parts` tell it from others of its kind."""
     return Event(
-        id=event_id(fact.TYPE, state.incident, *parts),
+        id=event_id(fact.TYPE, incident, *parts),
         source=SOURCE,
-        subject=state.incident,
-        key=state.key,
+        subject=incident,
+        key=key_of(incident),
         occurred_at=now,
         fact=fact.model_copy(update={"basis": basis}),
     )

@@ -12,7 +12,7 @@ from remediation.domain.plan import call_text
 from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Basis, Event, event_id
-from tocsin_contracts.ids import derive
+from tocsin_contracts.ids import derive, key_of
 from tocsin_contracts.incidents import IncidentFact, ProposedStep
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Remediation, RemediationStatus, Step, StepStatus
@@ -50,24 +50,24 @@ def owed(
 def _event(
     state: IncidentState, fact: IncidentFact, now: datetime, basis: Basis
 ) -> Event[IncidentFact]:
-    return event_of(state, fact, now, basis)
+    return event_of(state.incident, fact, now, basis)
 
 
 def event_of(
-    state: IncidentState, fact: IncidentFact, now: datetime, basis: Basis | None
+    incident: str, fact: IncidentFact, now: datetime, basis: Basis | None
 ) -> Event[IncidentFact]:
     """The event of a fact about a remediation; each kind happens once a step."""
     return Event(
         id=event_id(
             fact.TYPE,
-            state.incident,
+            incident,
             str(getattr(fact, "remediation", "")),
             str(getattr(fact, "step", "")),
             str(getattr(fact, "instance", "")),
         ),
         source=SOURCE,
-        subject=state.incident,
-        key=state.key,
+        subject=incident,
+        key=key_of(incident),
         occurred_at=now,
         fact=fact.model_copy(update={"basis": basis}),
     )
