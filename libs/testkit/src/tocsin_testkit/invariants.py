@@ -63,7 +63,9 @@ def unaccounted(log: MemoryLog) -> list[str]:
             normalised.add((cause.topic, cause.partition or 0, cause.offset))
         for observation in event.fact.observations:
             observations[str(observation.id)] = f"{record.position}"
-    dead = {str(record.header("ce_subject") or b"", "utf-8") for record in log.records("dead-letters")}
+    dead = {
+        str(record.header("ce_subject") or b"", "utf-8") for record in log.records("dead-letters")
+    }
     wrong = [
         f"accepted and never normalised: {record.position}"
         for topic in RAW
@@ -72,7 +74,12 @@ def unaccounted(log: MemoryLog) -> list[str]:
         and "-".join(map(str, record.position)) not in dead
     ]
     outcomes: dict[str, set[str]] = defaultdict(set)
+    known_ids = set()
     for _, event in _events(log, ("dispositions",), Disposed):
+        # The same id is the same fact: what was said first is what was said.
+        if event.id in known_ids:
+            continue
+        known_ids.add(event.id)
         for disposition in event.fact.dispositions:
             outcomes[str(disposition.observation)].add(
                 f"{disposition.outcome} ({disposition.reason}, {disposition.incident})"
@@ -146,7 +153,7 @@ def unreached(
 
 
 def provider_keys(providers: Providers) -> list[str]:
-    """One provider key per (incident, level, target, generation) and channel, and one incident a key."""
+    """One provider key per (incident, level, target, generation) and channel."""
     keys: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for arrival in providers.arrivals:
         sending = arrival.sending
@@ -190,13 +197,24 @@ def strayed(system: System) -> list[str]:
                 if incident not in held:
                     wrong.append(f"{instance.name} does not know {incident}")
                 elif state_bytes(held[incident]) != state_bytes(state):
-                    wrong.append(f"{instance.name} holds another state of {incident}")
+                    wrong.append(
+                        f"{instance.name} holds another state of {incident}: "
+                        f"{_difference(held[incident], state)}"
+                    )
             wrong += [
                 f"{instance.name} still expects facts about {incident}"
                 for incident in held
                 if instance.casebook.book(partition).pending(incident)
             ]
     return wrong
+
+
+def _difference(held: IncidentState, wanted: IncidentState) -> str:
+    return "; ".join(
+        f"{name}: {getattr(held, name)!r:.300} instead of {getattr(wanted, name)!r:.300}"
+        for name in IncidentState.model_fields
+        if getattr(held, name) != getattr(wanted, name)
+    )
 
 
 def bugs(system: System) -> list[str]:
@@ -215,9 +233,7 @@ def _reasons(crash: BaseException | None) -> list[BaseException]:
     return [] if crash is None else [crash]
 
 
-def _events(
-    log: MemoryLog, topics: Iterable[str], fact: type[F]
-) -> list[tuple[Record, Event[F]]]:
+def _events(log: MemoryLog, topics: Iterable[str], fact: type[F]) -> list[tuple[Record, Event[F]]]:
     found = []
     for topic in topics:
         for record in log.records(topic):

@@ -67,21 +67,21 @@ class Actor:
         self.steps = 0
         self.main: asyncio.Task[Any] | None = None
         self._ready: deque[asyncio.Handle] = deque()
-        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks: list[_Task] = []
         self._tasks_swept = 64
 
     def __repr__(self) -> str:
         state = "paused" if self.paused else "alive" if self.alive else "dead"
         return f"<Actor {self.name} {state}>"
 
-    def hold(self, task: asyncio.Task[Any]) -> None:
+    def hold(self, task: _Task) -> None:
         """Keep the task from the garbage collector, which would run its `finally` blocks."""
         if len(self._tasks) >= self._tasks_swept:
             self._tasks = [kept for kept in self._tasks if not kept.done()]
             self._tasks_swept = max(64, 2 * len(self._tasks))
         self._tasks.append(task)
 
-    def unfinished(self) -> list[asyncio.Task[Any]]:
+    def unfinished(self) -> list[_Task]:
         """Its tasks that are not done, oldest first."""
         return [task for task in self._tasks if not task.done()]
 
@@ -89,9 +89,10 @@ class Actor:
 class _Task(asyncio.Task[Any]):
     """A task with a hash of its own number, so that a set of tasks has the same order each run."""
 
-    def __init__(self, number: int, coro: Any, **options: Any) -> None:  # noqa: ANN401
+    def __init__(self, number: int, coro: Any, context: Context, **options: Any) -> None:  # noqa: ANN401
         self._number = number
-        super().__init__(coro, **options)
+        self.context = context
+        super().__init__(coro, context=context, **options)
 
     def __hash__(self) -> int:
         return self._number
@@ -297,9 +298,8 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             for actor in (*self._dead, *self._actors):
                 for task in actor.unfinished():
                     task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
-                    coroutine = task.get_coro()
                     with contextlib.suppress(Exception):
-                        coroutine.close()
+                        task.context.run(task.get_coro().close)
                 actor._tasks.clear()  # noqa: SLF001
                 actor._ready.clear()  # noqa: SLF001
             self._timers.clear()
@@ -376,7 +376,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
             name = f"{function}-{number}"
         context = copy_context() if context is None else context
         self._sequence += 1
-        task = _Task(self._sequence, coro, loop=self, name=name, context=context)
+        task = _Task(self._sequence, coro, context, loop=self, name=name)
         context.get(_ACTOR, self.world).hold(task)
         return task
 

@@ -236,9 +236,7 @@ class System:
         answer = found.body.model_validate({"by": "a person", **fields})
         key = f"{incident} {verb} {self.loop.time()}"
         return await self._insist(
-            lambda: self.door.answer(
-                incident, found, answer, idempotency_key=key, traceparent=None
-            )
+            lambda: self.door.answer(incident, found, answer, idempotency_key=key, traceparent=None)
         )
 
     async def _insist(self, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
@@ -300,16 +298,12 @@ async def _forever(run: Callable[[], Awaitable[None]]) -> None:
     raise RuntimeError("this was to run for ever")
 
 
-def _ingestion(
-    system: System, instance: Instance, policies: Policies
-) -> tuple[Handler, Runs]:
+def _ingestion(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     del instance
     return Normaliser(publisher=system.log, policies=policies), ()
 
 
-def _classifier(
-    system: System, instance: Instance, policies: Policies
-) -> tuple[Handler, Runs]:
+def _classifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     instance.casebook = Casebook(system.log)
     handler = Classifier(
         casebook=instance.casebook, policies=policies, publisher=system.log, clock=system.clock
@@ -327,9 +321,7 @@ def _escalation_timer(
     return handler, (handler.run, handler.checkpoints)
 
 
-def _notifier(
-    system: System, instance: Instance, policies: Policies
-) -> tuple[Handler, Runs]:
+def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     instance.casebook = Casebook(system.log)
     handler = Notifier(
         casebook=instance.casebook,
