@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import hashlib
 import logging
+import logging
 import os
 import shutil
 import signal
@@ -275,6 +276,11 @@ def _answers(broker: Broker) -> bool:
     return False
 
 
+def quiet_clients() -> None:
+    """Keep aiokafka from reporting, a line each, every look at a broker that is coming up."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
 async def answers(bootstrap: str) -> bool:
     """Whether a broker answers a metadata request there now."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
@@ -296,7 +302,7 @@ def _java_version() -> bytes:
 def _fetch(found: Installation, pom: Path, progress: Callable[[str], None]) -> None:
     if shutil.which("mvn") is None:
         raise StackProblem(_NEED_MAVEN)
-    progress("fetching Apache Kafka's jars with Maven (about 60 MB, once)")
+    progress("fetching Apache Kafka's jars with Maven (about 45 MB, once)")
     shutil.rmtree(found.folder, ignore_errors=True)
     done = subprocess.run(
         [
@@ -364,6 +370,7 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def main() -> None:
     """Make Kafka ready to start: what `make setup` runs."""
+    quiet_clients()
     # aiokafka warns of each refused connection while the broker comes up; that is expected here.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:

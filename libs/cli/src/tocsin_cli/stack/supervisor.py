@@ -335,6 +335,7 @@ def _let_go_of_parent() -> None:
 
 def main() -> None:
     """Hold a stack, as the arguments say."""
+    kafka.quiet_clients()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="the repository")
     parser.add_argument("--partitions", type=int, required=True, help="of every keyed topic")
