@@ -6,7 +6,7 @@ Each is a `notifier.ports.Channel`. A provider that merges by key, as PagerDuty 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -51,11 +51,17 @@ class FakeChannel:
 
     async def send(self, sending: Sending) -> Outcome:
         """Accept, be unwell, or accept and let the caller time out."""
+        for attempting in self._world.attempting:
+            attempting(sending)
         fate = self._world.faults.deliver()
         told = fate.outcome is fates.Outcome.DONE
 
         def accept() -> None:
+            if fate.outcome is fates.Outcome.REFUSED:
+                raise Transient("unreachable")
             self._world.accept(self._name, sending, told=told)
+            if not told:
+                raise Transient("timed_out")
 
         try:
             await call(accept, fate)
@@ -71,11 +77,13 @@ class Providers(Mapping[str, Channel]):
 
     Attributes:
         arrivals: Every accepted call, in order.
+        attempting: Each is called with what is about to be sent, before anything becomes of it.
     """
 
     def __init__(self, clock: Clock, faults: fates.Faults | None = None) -> None:
         self.faults: fates.Faults = faults or fates.NoFaults()
         self.arrivals: list[Arrival] = []
+        self.attempting: list[Callable[[Sending], None]] = []
         self._clock = clock
         self._channels: dict[str, FakeChannel] = {}
         self._seen: set[tuple[str, Purpose, str]] = set()
