@@ -122,6 +122,13 @@ def test_a_service_starts_after_topics_and_policies_are_there(name: str) -> None
     assert "topics" in COMPOSE["services"]["policies"]["depends_on"]
 
 
+def test_the_policy_that_compose_publishes_is_there() -> None:
+    entry = COMPOSE["services"]["policies"]
+    (mount,) = entry["volumes"]
+    here, there, _ = mount.split(":")
+    assert (ROOT / here / Path(entry["command"][-1]).relative_to(there)).is_file()
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_compose_sets_only_variables_that_the_service_knows(name: str) -> None:
     known = settings_variables(name.replace("-", "_"))
