@@ -23,7 +23,6 @@ help: ## Print this
 .PHONY: setup
 setup: $(SYNCED) $(KAFKA) ## Everything the other targets need: environment, Kafka's jars
 	@:
-	@:
 
 .PHONY: demo
 demo: setup ## One P0 from webhook to timeline, on real Kafka, in about three minutes
@@ -67,7 +66,6 @@ chaos: setup ## Processes killed and outages on real Kafka, the long ones too
 
 .PHONY: setup-clients
 setup-clients: $(CLIENTS) ## Alertmanager and amtool from Debian's packages, for tests/clients
-	@:
 	@:
 
 .PHONY: clean

@@ -11,7 +11,6 @@ import asyncio
 import fcntl
 import hashlib
 import logging
-import logging
 import os
 import shutil
 import signal
@@ -371,8 +370,6 @@ def _alone(lock: Path) -> Iterator[None]:
 def main() -> None:
     """Make Kafka ready to start: what `make setup` runs."""
     quiet_clients()
-    # aiokafka warns of each refused connection while the broker comes up; that is expected here.
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
     try:
         install(Path.cwd(), print)
     except StackProblem as problem:
