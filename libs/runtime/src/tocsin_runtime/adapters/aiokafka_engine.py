@@ -13,10 +13,13 @@ from aiokafka import (
     ConsumerRecord,
     TopicPartition,
 )
-from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from tocsin_runtime.adapters.kafka_connection import KafkaConnection, as_record
+from tocsin_runtime.adapters.kafka_connection import (
+    KafkaConnection,
+    as_record,
+    consumer_arguments,
+)
 from tocsin_runtime.consume_loop import POLL, ConsumeLoop, Ends
 from tocsin_runtime.ports import Handler
 from tocsin_runtime.records import Record
@@ -24,10 +27,6 @@ from tocsin_runtime.records import Record
 log = structlog.get_logger()
 
 _POLL_MS = int(POLL.total_seconds() * 1000)
-
-_FETCH_WAIT_MS = 50
-"""Longest the broker holds a fetch that finds nothing. One fetch a broker is in flight, so with
-the default of 500 a lane that was drained would wait half a second for a quiet one's fetch."""
 
 
 class AiokafkaEngine(ConsumeLoop):
@@ -51,22 +50,9 @@ class AiokafkaEngine(ConsumeLoop):
         super().__init__(handler, **loop)
         self._topics = tuple(topics)
         self._lane = {topic: lane for lane, topic in enumerate(self._topics)}
-        session_ms = int(session_timeout.total_seconds() * 1000)
-        self._arguments = connection.arguments() | {
-            "group_id": group,
-            "group_instance_id": instance,
-            "enable_auto_commit": False,
-            "auto_offset_reset": "earliest",
-            "partition_assignment_strategy": (RangePartitionAssignor,),
-            "session_timeout_ms": session_ms,
-            "heartbeat_interval_ms": session_ms // 10,
-            "rebalance_timeout_ms": int(self.budgets.drain.total_seconds() * 2000),
-            "max_poll_interval_ms": int(
-                (self.budgets.assigned + self.budgets.handler * 2).total_seconds() * 1000
-            ),
-            "fetch_max_wait_ms": _FETCH_WAIT_MS,
-            "max_partition_fetch_bytes": 1024 * 1024,
-        }
+        self._arguments = consumer_arguments(
+            connection, group, session_timeout, instance, self.budgets
+        )
         self._consumer: AIOKafkaConsumer | None = None
 
     async def _open(self) -> None:

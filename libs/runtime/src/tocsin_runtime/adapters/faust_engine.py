@@ -8,6 +8,9 @@ schedules, and never decides what is committed:
   an agent; the loop commits last + 1 itself after the handler returned;
 - one agent a lane, concurrency 1, moves events into a small bounded lane; the loop takes natural
   batches from the lanes, the urgent ones first;
+- the consumer is made here: Faust's own waits 1.5 s at the broker in a fetch that finds nothing,
+  so that a lane with news stands behind a quiet one, and without tables it deals partitions out
+  one by one, so that partition N of two topics may belong to two workers;
 - an event fetched under an older generation of the group is dropped: it is not committed, so its
   owner, ourselves included, is given it again.
 """
@@ -22,9 +25,12 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from tocsin_runtime.adapters.kafka_connection import KafkaConnection
+from tocsin_runtime.adapters.kafka_connection import KafkaConnection, consumer_arguments
 from tocsin_runtime.consume_loop import POLL, ConsumeLoop, Ends
 from tocsin_runtime.ports import Handler
 from tocsin_runtime.records import Position, Record
@@ -43,7 +49,7 @@ poll before it polls again."""
 
 
 class FaustEngine(ConsumeLoop):
-    """An `Engine`. Faust's assignor keeps topics of one partition count co-partitioned."""
+    """An `Engine`. The range assignor gives partition N of every topic to one member."""
 
     def __init__(
         self,
@@ -77,7 +83,10 @@ class FaustEngine(ConsumeLoop):
 
     def _new_app(self) -> faust.App:
         session = self._session_timeout.total_seconds()
-        return faust.App(
+        consumer = consumer_arguments(
+            self._connection, self._group, self._session_timeout, self._instance, self.budgets
+        ) | {"max_poll_records": _MAX_POLL_RECORDS}
+        return _App(
             self._group,
             broker=[f"kafka://{host}" for host in self._connection.bootstrap.split(",")],
             broker_credentials=_credentials(self._connection),
@@ -100,6 +109,7 @@ class FaustEngine(ConsumeLoop):
             worker_redirect_stdouts=False,
             loghandlers=[],
             autodiscover=False,
+            consumer_arguments=consumer,
         )
 
     def _feed(self, app: faust.App, topic: str, lane: deque[Any]) -> None:
@@ -167,6 +177,32 @@ class FaustEngine(ConsumeLoop):
             reason = getattr(self._app, "_crash_reason", None)
             raise RuntimeError("Faust stopped by itself") from reason
         return self._app
+
+
+class _App(faust.App):
+    def __init__(self, *args: Any, consumer_arguments: dict[str, Any], **options: Any) -> None:  # noqa: ANN401 - Faust's
+        super().__init__(*args, **options)
+        self.consumer_arguments = consumer_arguments
+
+    def _new_transport(self) -> Any:  # noqa: ANN401 - Faust's
+        return _Transport(self.conf.broker_consumer, self)
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401, ARG002 - Faust's
+        assignor: Any = RangePartitionAssignor
+        self._assignor = assignor
+        app: Any = self.app
+        return AIOKafkaConsumer(**app.consumer_arguments)
+
+
+class _Consumer(driver.Consumer):
+    def _new_consumer_thread(self) -> Any:  # noqa: ANN401 - Faust's
+        return _Thread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(driver.Transport):
+    Consumer = _Consumer
 
 
 def _as_record(message: Any) -> Record:  # noqa: ANN401 - Faust's

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import ConsumerRecord
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.helpers import create_ssl_context
 
+from tocsin_runtime.consuming import Budgets
 from tocsin_runtime.records import Position, Record
 from tocsin_runtime.settings import RuntimeSettings
+
+FETCH_WAIT = timedelta(milliseconds=50)
+"""Longest the broker holds a fetch that finds nothing. One fetch a broker is in flight, so with
+the default of 500 ms a lane that was drained would wait that long for a quiet one's fetch."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -70,3 +76,36 @@ def as_record(message: ConsumerRecord[bytes, bytes]) -> Record:
         headers=tuple(message.headers),
         recorded_at=datetime.fromtimestamp(message.timestamp / 1000, UTC),
     )
+
+
+def consumer_arguments(
+    connection: KafkaConnection,
+    group: str,
+    session_timeout: timedelta,
+    instance: str | None,
+    budgets: Budgets,
+) -> dict[str, Any]:
+    """Keyword arguments of a consumer that is a member of a group, the same for both engines.
+
+    Args:
+        instance: Name for static membership, or `None`.
+    """
+    return connection.arguments() | {
+        "group_id": group,
+        "group_instance_id": instance,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        # All members subscribe to the same topics of one partition count, so ranges coincide and
+        # partition N of every topic goes to one member.
+        "partition_assignment_strategy": (RangePartitionAssignor,),
+        "session_timeout_ms": _ms(session_timeout),
+        "heartbeat_interval_ms": _ms(session_timeout / 10),
+        "rebalance_timeout_ms": _ms(budgets.drain * 2),
+        "max_poll_interval_ms": _ms(budgets.assigned + budgets.handler * 2),
+        "fetch_max_wait_ms": _ms(FETCH_WAIT),
+        "max_partition_fetch_bytes": 1024 * 1024,
+    }
+
+
+def _ms(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
