@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LOCAL_PARTITIONS = 6
-_STOP_LIMIT_SECONDS = 60.0
+_STOP_LIMIT_SECONDS = 90.0
 
 Health = Literal["ready", "not ready", "unhealthy", "unreachable", "restarting"]
 
