@@ -11,7 +11,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest
 WORKERS ?= 2
 
-SYNCED := .local/synced
+SYNCED := .venv/synced
 KAFKA := .local/kafka/ready
 CLIENTS := .local/debian/usr/bin/prometheus-alertmanager
 PROJECTS := pyproject.toml uv.lock $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
