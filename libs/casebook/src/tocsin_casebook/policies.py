@@ -35,6 +35,10 @@ class Policies:
         self._versions: dict[str, InForce] = {}
         self._changed = changed
 
+    def on_change(self, changed: Callable[[str], None]) -> None:
+        """Have `changed` called with the system of each policy that comes into force."""
+        self._changed = changed
+
     def apply(self, record: Record) -> None:
         """Take in one record; one that holds no policy we can read leaves the old one in force."""
         try:

@@ -70,6 +70,7 @@ class Reconciler:
         self._duty = duty
         self._looked = looked
         self._touched: dict[str, None] = {}
+        self._unsent: list[Event[Fact]] = []
         self.agenda = Agenda()
 
     async def assigned(self, partitions: frozenset[int]) -> None:
@@ -145,15 +146,34 @@ class Reconciler:
         """
         looked = list(incidents)
         events: list[Event[Fact]] = []
+        await self.write(())
         for incident in looked:
             events.extend(self._owed(incident))
         if events:
-            await insist(self._publisher, self._clock, [outgoing(event) for event in events])
+            await self.write(events)
         if self._looked is not None:
             for incident in looked:
                 found = self._casebook.find(incident)
                 if found is not None:
                     self._looked(found[1])
+
+    async def write(self, events: Sequence[Event[Fact]]) -> None:
+        """Write facts that the books expect already.
+
+        A handler that is interrupted here (its budget, a stop) must not leave facts behind that
+        this process counts on and the log never gets: they go first with the next write.
+        """
+        unsent = [*self._unsent, *events]
+        if not unsent:
+            return
+        self._unsent = []
+        sent = False
+        try:
+            await insist(self._publisher, self._clock, [outgoing(event) for event in unsent])
+            sent = True
+        finally:
+            if not sent:
+                self._unsent = [*unsent, *self._unsent]
 
     def _owed(self, incident: str) -> list[Event[Fact]]:
         written: list[Event[Fact]] = []

@@ -113,8 +113,9 @@ class Classifier:
                 self._expect(book, event)
             incidents.extend(decision.incidents)
             disposed.extend(decision.disposed)
-        if incidents:
-            await self._write(incidents)
+        # Even with nothing new: facts an interrupted batch left behind come before dispositions
+        # that speak of them.
+        await self.reconciler.write(incidents)
         if disposed:
             await self._write(disposed)
         await self.reconciler.reconcile(dict.fromkeys(event.subject for event in incidents))

@@ -1,0 +1,27 @@
+"""Which adapter stands behind which port of the classifier."""
+
+from __future__ import annotations
+
+from classifier.handlers import Classifier
+from classifier.settings import ClassifierSettings
+from tocsin_casebook import Casebook, Policies
+from tocsin_runtime.lifecycle import Runtime
+from tocsin_runtime.settings import EngineName
+
+LANES = ("alerts.urgent", "incidents", "alerts")
+"""Urgent alerts first; then what the log says of incidents, so that a storm is judged by it."""
+
+
+async def wire(runtime: Runtime, _settings: ClassifierSettings) -> None:
+    """Put the classifier together."""
+    policies = Policies()
+    await runtime.follow("policies", policies.apply)
+    handler = Classifier(
+        casebook=Casebook(runtime.reader),
+        policies=policies,
+        publisher=runtime.publisher,
+        clock=runtime.clock,
+    )
+    policies.on_change(handler.reconciler.policy_changed)
+    runtime.consume(handler, LANES, engine=EngineName.FAUST)
+    runtime.background("agenda", handler.run)

@@ -1,0 +1,46 @@
+"""Everything an operator can change in ingestion."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from tocsin_runtime.settings import RuntimeSettings
+
+
+class IngestionSettings(RuntimeSettings):
+    """What every service has, the door's address, its tokens and its limits."""
+
+    host: str = Field("0.0.0.0", description="Address of the door.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8080, description="Its port; 0 takes a free one and logs it."
+    )
+    webhook_token: SecretStr | None = Field(
+        None, description="Bearer token of senders of alerts. Required unless anonymous."
+    )
+    api_token: SecretStr | None = Field(
+        None, description="Bearer token of people's tools. Required unless anonymous."
+    )
+    allow_anonymous: bool = Field(
+        default=False, description="Take in anything from anyone; for trials on one machine only."
+    )
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=5 * 1024 * 1024)] = Field(
+        4 * 1024 * 1024, description="Largest request body; a larger one is refused with 413."
+    )
+    max_requests: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        256, description="Requests taken in at once; one more is refused with 503."
+    )
+
+    @model_validator(mode="after")
+    def _tokens_are_there(self) -> Self:
+        if self.allow_anonymous:
+            return self
+        missing = [
+            f"TOCSIN_{name.upper()}"
+            for name in ("webhook_token", "api_token")
+            if getattr(self, name) is None
+        ]
+        if missing:
+            raise ValueError(f"set {' and '.join(missing)}, or TOCSIN_ALLOW_ANONYMOUS=true")
+        return self

@@ -1,0 +1,32 @@
+"""Which adapter stands behind which port of ingestion."""
+
+from __future__ import annotations
+
+from ingestion.adapters.http import HttpDoor
+from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
+from ingestion.settings import IngestionSettings
+from tocsin_casebook import Policies
+from tocsin_runtime.lifecycle import Runtime
+from tocsin_runtime.settings import EngineName
+from tocsin_runtime.telemetry import gauge
+
+
+async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
+    """Put ingestion together: the door, and the stage behind it."""
+    policies = Policies()
+    await runtime.follow("policies", policies.apply)
+    door = HttpDoor(
+        Door(publisher=runtime.publisher, policies=policies, clock=runtime.clock),
+        runtime.clock,
+        webhook_token=settings.webhook_token,
+        api_token=settings.api_token,
+        max_body_bytes=settings.max_body_bytes,
+        max_requests=settings.max_requests,
+    )
+    gauge("tocsin_requests_in_hand", "Requests being taken in now", door.in_hand)
+    runtime.consume(
+        Normaliser(publisher=runtime.publisher, policies=policies),
+        (RAW_URGENT, RAW),
+        engine=EngineName.FAUST,
+    )
+    runtime.serve(door.application, settings.host, settings.port)
