@@ -60,7 +60,9 @@ class Telemetry:
 def start_telemetry(service: str, *, otlp_endpoint: str | None = None) -> Telemetry:
     """Record from now on; once a process. Without an endpoint nothing leaves the process."""
     resource = Resource.create({"service.name": service})
-    readers: list[MetricReader] = [PrometheusMetricReader(disable_target_info=True)]
+    readers: list[MetricReader] = [
+        PrometheusMetricReader(disable_target_info=True, scope_info_enabled=False)
+    ]
     tracers = None
     if otlp_endpoint is not None:
         root = otlp_endpoint.rstrip("/")
