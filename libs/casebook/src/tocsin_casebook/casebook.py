@@ -28,6 +28,7 @@ class Casebook:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._books: dict[int, Book] = {}
+        self._unsaved: dict[int, set[str]] = {}
         self._partition_of: dict[str, int] = {}
 
     @property
@@ -39,31 +40,60 @@ class Casebook:
         """Fold these partitions to the end they have now."""
         for partition in sorted(partitions):
             book = Book()
-            await self._snapshots(book, partition)
+            unsaved = await self._snapshots(book, partition)
             _, end = await self._reader.bounds(INCIDENTS, partition)
             async for record in self._reader.read(INCIDENTS, partition, book.end, end):
-                self._fold_into(book, record)
+                folded = self._fold_into(book, record)
+                if folded is not None:
+                    unsaved.add(folded[1].incident)
             book.end = max(book.end, end)
             self._books[partition] = book
+            self._unsaved[partition] = unsaved
             for incident in book.settled():
                 self._partition_of[key_of(incident)] = partition
 
-    async def _snapshots(self, book: Book, partition: int) -> None:
+    async def _snapshots(self, book: Book, partition: int) -> set[str]:
+        """Take over the snapshots; returns the incidents whose last snapshot is not the newest.
+
+        A writer that was paused past its session may write, late, what it held then. So of one
+        incident the snapshot that includes most of the log counts, wherever it stands, and what
+        has ended stays ended.
+        """
         start, end = await self._reader.bounds(SNAPSHOTS, partition)
+        ends: dict[str, int] = {}
+        over: set[str] = set()
+        stale: set[str] = set()
         async for record in self._reader.read(SNAPSHOTS, partition, start, end):
             if record.value is None:
-                book.forget((record.key or b"").decode(errors="replace"))
+                incident = (record.key or b"").decode(errors="replace")
+                book.forget(incident)
+                over.add(incident)
                 continue
-            fact = decode(record).fact
-            if isinstance(fact, StateSnapshotted):
-                book.restore(fact)
-            elif isinstance(fact, CheckpointReached):
-                book.checkpoint(fact)
+            event = decode(record)
+            if isinstance(event.fact, StateSnapshotted):
+                if event.subject in over or event.fact.end < ends.get(event.subject, 0):
+                    stale.add(event.subject)
+                    continue
+                ends[event.subject] = event.fact.end
+                stale.discard(event.subject)
+                book.restore(event.fact)
+            elif isinstance(event.fact, CheckpointReached):
+                book.checkpoint(event.fact)
+        return stale
+
+    def unsaved(self, partition: int) -> frozenset[str]:
+        """Incidents that the restore brought further than the snapshots it found.
+
+        Who writes the next checkpoint owes them a snapshot: it will say that everything up to its
+        end is in one.
+        """
+        return frozenset(self._unsaved.get(partition, ()))
 
     def drop(self, partitions: frozenset[int]) -> None:
         """Forget partitions that are owned no longer."""
         for partition in partitions:
             self._books.pop(partition, None)
+            self._unsaved.pop(partition, None)
         self._partition_of = {
             key: partition
             for key, partition in self._partition_of.items()

@@ -46,6 +46,8 @@ class EscalationTimer:
     async def assigned(self, partitions: frozenset[int]) -> None:
         """Restore, then write once what came due meanwhile."""
         await self.reconciler.assigned(partitions)
+        for partition in partitions:
+            self._changed[partition] = set(self._casebook.unsaved(partition))
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         """Forget; the next owner restores."""
@@ -93,5 +95,12 @@ class EscalationTimer:
         tombstones = [
             Outgoing(SNAPSHOTS, incident.encode(), None, partition=partition) for incident in over
         ]
-        # Tombstones go first: the checkpoint must stay the last word on the partition.
-        await insist(self._publisher, self._clock, [*tombstones, *records])
+        written = False
+        try:
+            # Tombstones go first: the checkpoint must stay the last word on the partition.
+            await insist(self._publisher, self._clock, [*tombstones, *records])
+            written = True
+        finally:
+            if not written:
+                # Or the next checkpoint would claim to hold what no snapshot does.
+                self._changed.setdefault(partition, set()).update(changed)
