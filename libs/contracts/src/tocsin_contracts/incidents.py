@@ -278,6 +278,7 @@ class Purpose(StrEnum):
     """Why a message is sent."""
 
     PAGE = "page"
+    OPENED = "opened"
     REMINDER = "reminder"
     ACKNOWLEDGED = "acknowledged"
     RESOLVED = "resolved"

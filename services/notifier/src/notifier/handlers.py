@@ -65,7 +65,7 @@ class Notifier:
     the same message exactly one calls.
 
     Args:
-        channels: By the name the policy uses.
+        channels: By the endpoint a policy's channel names.
         instance: Names this process; different after every start.
     """
 
@@ -183,7 +183,8 @@ class Notifier:
                 held.notification,
             )
             return
-        channel = self._channels.get(held.channel)
+        named = in_force.policy.channels.get(held.channel)
+        channel = self._channels.get(named.endpoint) if named is not None else None
         if channel is None:
             outcome: Outcome = Refused(
                 "channel_not_configured", f"no settings for channel {held.channel!r}"

@@ -59,7 +59,7 @@ class NotifierSettings(RuntimeSettings):
 
     channels: dict[str, ChannelSettings] = Field(
         default_factory=dict,
-        description="JSON object: channel a policy names -> where it leads and with what secret.",
+        description="JSON object: endpoint a channel names -> where it leads, with what secret.",
     )
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey for rates, circuits and claims; may be absent."

@@ -19,7 +19,7 @@ from tocsin_contracts.event import Basis, Cause, Event, Fact, event_id
 from tocsin_contracts.ids import episode, incident_id
 from tocsin_contracts.incidents import Alert, Cleared, IncidentFact
 from tocsin_incident import IncidentState
-from tocsin_policy import Classified, classify, group_key, severity_rank
+from tocsin_policy import Classification, classify, group_key, severity_rank
 
 SOURCE = "tocsin/classifier"
 
@@ -59,7 +59,7 @@ class _Plan:
     attached_by: tuple[Delivery, Observation] | None = None
     clear: list[Cleared] = field(default_factory=list)
     cleared_by: tuple[Delivery, Observation] | None = None
-    worst: Classified | None = None
+    worst: Classification | None = None
     worst_by: tuple[Delivery, Observation] | None = None
 
 
@@ -192,7 +192,7 @@ class _Deciding:
         reason = "still_firing" if held.firing else "episode_is_over"
         return self._disposition(seen, Outcome.REPEATED, reason, held_in)
 
-    def _worse(self, one: Classified, other: Classified) -> bool:
+    def _worse(self, one: Classification, other: Classification) -> bool:
         return severity_rank(self._policy, one.severity) < severity_rank(
             self._policy, other.severity
         )
@@ -323,7 +323,7 @@ class _Deciding:
                 write(plan.incident, plan.cleared_by, cleared)
         return written
 
-    def _opened(self, plan: _Plan, worst: Classified) -> facts.Opened:
+    def _opened(self, plan: _Plan, worst: Classification) -> facts.Opened:
         return facts.Opened(
             system=self._policy.system,
             title=worst.title,
@@ -338,7 +338,7 @@ class _Deciding:
             alerts=tuple(plan.attach),
         )
 
-    def _raised(self, plan: _Plan, worst: Classified) -> facts.SeverityRaised | None:
+    def _raised(self, plan: _Plan, worst: Classification) -> facts.SeverityRaised | None:
         state = self._find(plan.incident)
         if state is None:
             return None

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from tocsin_incident import IncidentState, Status
-from tocsin_policy import Level, Policy, Severity, levels_for
+from tocsin_policy import Hours, Level, Policy, Severity, levels_for, next_open
 
 
 class Kind(StrEnum):
@@ -48,7 +48,7 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
         return ()
     found: list[Deadline] = []
     if state.status is Status.OPEN:
-        found.extend(_levels(state, policy))
+        found.extend(_levels(state, policy, severity))
         found.extend(_response_target(state, severity))
     if state.status is Status.ACKNOWLEDGED:
         found.extend(_acknowledgement(state, severity))
@@ -59,9 +59,16 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
     return tuple(sorted(found, key=lambda deadline: deadline.due_at))
 
 
-def _levels(state: IncidentState, policy: Policy) -> list[Deadline]:
+def _levels(state: IncidentState, policy: Policy, severity: Severity) -> list[Deadline]:
+    def told_at(due_at: datetime) -> datetime:
+        # Outside business hours a level waits for the opening minute.
+        calendar = policy.calendars.get(severity.calendar)
+        if severity.hours is Hours.ALWAYS or calendar is None:
+            return due_at
+        return next_open(calendar, due_at)
+
     return [
-        Deadline(Kind.LEVEL, state.escalation_from + level.after, level)
+        Deadline(Kind.LEVEL, told_at(state.escalation_from + level.after), level)
         for level in levels_for(policy, state.severity)
         if level.number > state.level
     ]

@@ -6,6 +6,7 @@ a page `TIMEOUT` at most.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 import structlog
@@ -29,7 +30,7 @@ RATES = {"slack": 5, "pagerduty": 20, "webhook": 50, "email": 20, "": 50}
 class RedisGate:
     """A `Gate` that fails open."""
 
-    def __init__(self, url: str, kinds: dict[str, str]) -> None:
+    def __init__(self, url: str, kinds: Mapping[str, str]) -> None:
         seconds = TIMEOUT.total_seconds()
         self._redis: Redis = Redis.from_url(
             url, socket_timeout=seconds, socket_connect_timeout=seconds

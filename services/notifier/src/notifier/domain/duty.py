@@ -42,7 +42,7 @@ def owed(
     writer = _Writer(state, in_force, now, end)
     for want in wanted(state, in_force.policy):
         if want.notification not in state.notifications:
-            _request(writer, state, in_force, want)
+            _request(writer, state, in_force, want, now)
     next_at: datetime | None = None
     for held in state.notifications.values():
         due_at = _go_on(writer, state, held, now, instance)
@@ -76,7 +76,9 @@ def event_of(
     )
 
 
-def _request(writer: _Writer, state: IncidentState, in_force: InForce, want: Wanted) -> None:
+def _request(
+    writer: _Writer, state: IncidentState, in_force: InForce, want: Wanted, now: datetime
+) -> None:
     channel = in_force.policy.channels.get(want.channel)
     kind = channel.kind if channel is not None else "unknown"
     writer.write(
@@ -87,9 +89,9 @@ def _request(writer: _Writer, state: IncidentState, in_force: InForce, want: Wan
             level=want.level.level if want.level else None,
             target=want.target,
             channel=want.channel,
-            kind=str(kind),
+            kind=kind,
             provider_key=want.provider_key,
-            message=message_for(state, in_force.policy, want),
+            message=message_for(state, in_force.policy, want, now),
         ),
         want.notification,
     )

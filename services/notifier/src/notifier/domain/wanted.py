@@ -35,6 +35,7 @@ def wanted(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
     """Every message the state has ever called for; those requested already are among them."""
     for level in state.levels:
         yield from _pages(state, level)
+    yield from _announcements(state, policy)
     if state.first_acknowledged_at is not None and state.acknowledged_by is not None:
         yield from _follow_ups(state, Purpose.ACKNOWLEDGED)
     if state.status in {Status.RESOLVED, Status.REVIEWED, Status.CLOSED}:
@@ -43,13 +44,28 @@ def wanted(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
         yield from _reminders(state, state.overdue_targets, f"update {state.overdue}")
     if state.review_reminded:
         yield from _reminders(state, state.review_targets, "review")
+
+
+def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
+    """What is told to channels rather than to people."""
+    announced = policy.announcements.get(state.severity)
+    if announced is None:
+        return
+    generation = str(state.generation)
+    for channel in announced.opened:
+        yield _message(state, Purpose.OPENED, channel, generation)
     if state.updates:
-        for channel in policy.announcement_channels(state.severity):
+        for channel in announced.updates:
             yield _message(state, Purpose.UPDATE, channel, str(state.updates))
     for remediation in state.remediations.values():
         if any(step.proposed.approval in {"one", "two"} for step in remediation.steps):
-            for channel in policy.announcement_channels(state.severity):
+            for channel in announced.opened:
                 yield _message(state, Purpose.APPROVAL, channel, remediation.remediation)
+    if state.status in {Status.RESOLVED, Status.REVIEWED, Status.CLOSED}:
+        told = {n.channel for n in state.notifications.values() if n.purpose is Purpose.PAGE}
+        for channel in announced.resolved:
+            if channel not in told:
+                yield _message(state, Purpose.RESOLVED, channel, generation)
 
 
 def _pages(state: IncidentState, level: Level) -> Iterator[Wanted]:
@@ -135,7 +151,7 @@ def unwanted(state: IncidentState, held: Notification) -> str | None:
             return None if held.generation == state.generation else "other_generation"
         case Purpose.REMINDER:
             return None if state.status is not Status.CLOSED else str(state.status)
-        case Purpose.ACKNOWLEDGED:
+        case Purpose.ACKNOWLEDGED | Purpose.OPENED:
             return None if state.status.live else str(state.status)
         case Purpose.APPROVAL:
             open_still = any(

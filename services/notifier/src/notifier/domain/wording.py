@@ -2,120 +2,101 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 
 from notifier.domain.wanted import Wanted
-from tocsin_contracts.incidents import Message
+from tocsin_contracts.incidents import Message, Purpose
 from tocsin_incident import IncidentState
-from tocsin_policy import Policy, Template, TemplateFailed, levels_for, render_text
+from tocsin_incident.state import Step, StepStatus
+from tocsin_policy import Policy, format_duration, render
 
 _MOST_ALERTS = 10
-_MOST_SUBJECT = 500
-
-_DEFAULTS = {
-    "page": Template(
-        subject="[{{ severity }}] {{ title }}",
-        body="{{ incident }} opened {{ opened_at }}: {{ reason }}. Level {{ level }}.",
-    ),
-    "acknowledged": Template(
-        subject="[{{ severity }}] {{ title }}: {{ by }} has it",
-        body="{{ incident }} was acknowledged by {{ by }}.",
-    ),
-    "resolved": Template(
-        subject="[{{ severity }}] {{ title }}: resolved",
-        body="{{ incident }} is resolved after {{ duration }}. {{ text }}",
-    ),
-    "update": Template(
-        subject="[{{ severity }}] {{ title }}: update", body="{{ incident }}: {{ text }}"
-    ),
-    "reminder": Template(
-        subject="[{{ severity }}] {{ title }}: {{ about }} is overdue",
-        body="{{ incident }}: {{ about }} is overdue.",
-    ),
-    "approval": Template(
-        subject="[{{ severity }}] {{ title }}: steps wait for approval",
-        body="{{ incident }}: {{ text }}",
-    ),
-}
 
 
-def message_for(state: IncidentState, policy: Policy, want: Wanted) -> Message:
-    """The message; a template that fails gives way to the plain one, never to silence."""
-    name = str(want.purpose)
-    variables = _variables(state, policy, want)
-    template = policy.templates.get(name, _DEFAULTS[name])
-    try:
-        return _render(template, variables)
-    except TemplateFailed:
-        return _render(_DEFAULTS[name], variables)
+def message_for(state: IncidentState, policy: Policy, want: Wanted, now: datetime) -> Message:
+    """The message a template of the policy, or the default of that name, makes."""
+    return render(policy, str(want.purpose), _variables(state, policy, want, now))
 
 
-def _render(template: Template, variables: dict[str, Any]) -> Message:
-    subject = " ".join(render_text(template.subject, variables).split())
-    return Message(
-        subject=subject[:_MOST_SUBJECT], body=render_text(template.body, variables).strip()
-    )
-
-
-def _variables(state: IncidentState, policy: Policy, want: Wanted) -> dict[str, Any]:
-    level = want.level
-    others = [t.name for t in level.targets if t != want.target] if level else []
-    return {
+def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime) -> dict[str, Any]:
+    severity = policy.severity(state.severity)
+    cadence = severity.updates if severity is not None else None
+    playbook = policy.playbooks.get(state.playbook or "")
+    variables: dict[str, Any] = {
         "incident": state.incident,
         "system": state.system,
         "severity": state.severity,
+        "definition": severity.definition if severity is not None else "",
         "title": ("[DRILL] " if state.drill else "") + state.title,
         "service": state.service or "",
         "rule": state.rule,
-        "reason": state.reason,
-        "opened_at": state.opened_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "reason": _reason(state, want),
+        "playbook": playbook.title if playbook is not None else "",
+        "opened_at": _shown(state.opened_at),
+        "now": _shown(now),
         "status": str(state.status),
-        "level": level.level if level else "",
+        "level": want.level.level if want.level else "",
         "target": want.target.name if want.target else "",
-        "also_told": ", ".join(others),
-        "next_level": _next_level(state, policy, want),
+        "role": want.target.role if want.target else "",
+        "via": want.target.via if want.target else "",
+        "by": _by(state, want.purpose),
+        "text": state.resolution if want.purpose is Purpose.RESOLVED else state.update_text,
+        "duration": _duration((state.resolved_at or now) - state.opened_at),
+        "updates_every": format_duration(cadence.every) if cadence is not None else "",
+        "next_update": "",
         "alerts": [
-            held.alert.annotations.get("summary") or held.alert.name
+            {
+                "name": held.alert.name,
+                "labels": held.alert.labels,
+                "annotations": held.alert.annotations,
+            }
             for held in list(state.alerts.values())[:_MOST_ALERTS]
         ],
-        "firing": state.firing,
-        "by": _by(state),
-        "text": _text(state, want),
-        "about": want.about,
-        "status_page": policy.communication.status_page,
-        "duration": _duration(state),
-        "drill": state.drill,
+    }
+    if cadence is not None and state.status.live:
+        variables["next_update"] = _shown((state.updated_at or now) + cadence.every)
+    if severity is not None and severity.review is not None and state.resolved_at is not None:
+        variables["review_due"] = _shown(state.resolved_at + severity.review.due_within)
+    return variables | _waiting_step(state, want)
+
+
+def _waiting_step(state: IncidentState, want: Wanted) -> dict[str, Any]:
+    remediation = state.remediations.get(want.about)
+    if remediation is None:
+        return {}
+    step: Step | None = next(
+        (
+            step
+            for step in remediation.steps
+            if step.status is StepStatus.PROPOSED and step.proposed.approval in {"one", "two"}
+        ),
+        None,
+    )
+    if step is None:
+        return {}
+    return {
+        "step": step.proposed.title,
+        "call": step.proposed.call,
+        "risk": step.proposed.risk,
+        "approvals": 2 if step.proposed.approval == "two" else 1,
     }
 
 
-def _by(state: IncidentState) -> str:
-    person = state.acknowledged_by or state.resolved_by
+def _reason(state: IncidentState, want: Wanted) -> str:
+    if want.purpose is Purpose.REMINDER:
+        return f"{want.about} is overdue"
+    return state.reason
+
+
+def _by(state: IncidentState, purpose: Purpose) -> str:
+    person = state.resolved_by if purpose is Purpose.RESOLVED else state.acknowledged_by
     return person.name if person is not None else ""
 
 
-def _text(state: IncidentState, want: Wanted) -> str:
-    remediation = state.remediations.get(want.about)
-    if remediation is not None:
-        waiting = [
-            f"{step.proposed.title}: {step.proposed.call} ({step.proposed.risk})"
-            for step in remediation.steps
-            if step.proposed.approval in {"one", "two"}
-        ]
-        return "; ".join(waiting)
-    return state.resolution if state.resolved_at is not None else state.update_text
+def _shown(instant: datetime) -> str:
+    return instant.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _duration(state: IncidentState) -> str:
-    if state.resolved_at is None:
-        return ""
-    return str(state.resolved_at - state.opened_at).partition(".")[0]
-
-
-def _next_level(state: IncidentState, policy: Policy, want: Wanted) -> str:
-    if want.level is None:
-        return ""
-    for level in levels_for(policy, state.severity):
-        if level.number > want.level.level:
-            due_at = state.escalation_from + level.after
-            return f"level {level.number} at {due_at.strftime('%H:%M:%S UTC')}"
-    return "none"
+def _duration(duration: timedelta) -> str:
+    return format_duration(timedelta(seconds=int(duration.total_seconds())))
