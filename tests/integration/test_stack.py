@@ -110,7 +110,7 @@ def test_a_second_start_finds_the_first(stack: Stack, root: Path) -> None:
     second = Stack(root)
     second.start()
     assert second.bootstrap == stack.bootstrap
-    assert second.token == stack.token
+    assert second.api_token == stack.api_token
 
 
 def test_what_was_stopped_is_gone_and_says_so(stack: Stack) -> None:
@@ -124,13 +124,13 @@ def test_what_was_stopped_is_gone_and_says_so(stack: Stack) -> None:
         _ = stack.bootstrap
 
 
-async def test_topics_and_the_token_survive_a_restart(stack: Stack) -> None:
+async def test_topics_and_tokens_survive_a_restart(stack: Stack) -> None:
     stack.start()
-    token = stack.token
+    tokens = (stack.webhook_token, stack.api_token)
     stack.stop()
     told: list[str] = []
     stack.start(told.append)
-    assert stack.token == token
+    assert (stack.webhook_token, stack.api_token) == tokens
     assert not [line for line in told if line.startswith("created")]
 
 

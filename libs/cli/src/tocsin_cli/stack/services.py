@@ -30,8 +30,6 @@ SERVICES = (
     Service("remediation", "remediation"),
 )
 
-INGESTION = "ingestion"
-
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -41,28 +39,32 @@ class Surroundings:
         bootstrap: Kafka.
         redis_url: Valkey.
         door_port: Where ingestion takes alerts and answers.
-        token: What callers of ingestion must show.
+        webhook_token: What senders of alerts must show.
+        api_token: What people's tools must show.
     """
 
     bootstrap: str
     redis_url: str
     door_port: int
-    token: str
+    webhook_token: str
+    api_token: str
 
 
 def environment(service: Service, around: Surroundings, ops_port: int) -> Mapping[str, str]:
     """The environment variables one service is started with."""
     variables = {
         "TOCSIN_KAFKA_BOOTSTRAP": around.bootstrap,
-        "TOCSIN_REDIS_URL": around.redis_url,
         "TOCSIN_KAFKA_INSTANCE": f"{service.name}-local",
         "TOCSIN_OPS_HOST": "127.0.0.1",
         "TOCSIN_OPS_PORT": str(ops_port),
     }
-    if service.name == INGESTION:
+    if service.name == "ingestion":
         variables |= {
-            "TOCSIN_HTTP_HOST": "127.0.0.1",
-            "TOCSIN_HTTP_PORT": str(around.door_port),
-            "TOCSIN_TOKEN": around.token,
+            "TOCSIN_HOST": "127.0.0.1",
+            "TOCSIN_PORT": str(around.door_port),
+            "TOCSIN_WEBHOOK_TOKEN": around.webhook_token,
+            "TOCSIN_API_TOKEN": around.api_token,
         }
+    if service.name == "notifier":
+        variables |= {"TOCSIN_REDIS_URL": around.redis_url}
     return variables

@@ -92,9 +92,14 @@ class Stack:
         return self._said().ingestion_url
 
     @property
-    def token(self) -> str:
-        """What ingestion asks callers to show."""
-        return self._said().token.get_secret_value()
+    def webhook_token(self) -> str:
+        """What ingestion asks senders of alerts to show, as a bearer token."""
+        return self._said().webhook_token.get_secret_value()
+
+    @property
+    def api_token(self) -> str:
+        """What ingestion asks people's tools to show, as a bearer token."""
+        return self._said().api_token.get_secret_value()
 
     @property
     def ops_urls(self) -> dict[str, str]:

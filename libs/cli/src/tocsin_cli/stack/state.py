@@ -36,7 +36,8 @@ class StackState(_Said):
     Attributes:
         phase: `starting` until every service is ready for the first time.
         supervisor: Process id; ending it with SIGTERM ends everything in order.
-        token: What ingestion asks callers to show.
+        webhook_token: What ingestion asks senders of alerts to show.
+        api_token: What ingestion asks people's tools to show.
     """
 
     phase: Phase
@@ -44,16 +45,17 @@ class StackState(_Said):
     bootstrap: str
     redis_url: str
     ingestion_url: str
-    token: SecretStr
+    webhook_token: SecretStr
+    api_token: SecretStr
     services: dict[str, ServiceState]
 
-    @field_serializer("token", when_used="json")
+    @field_serializer("webhook_token", "api_token", when_used="json")
     def _to_our_own_file(self, token: SecretStr) -> str:
         return token.get_secret_value()
 
 
 def save(state: StackState, file: Path) -> None:
-    """Replace what the file said; only its owner can read it, since it holds the token."""
+    """Replace what the file said; only its owner can read it, since it holds the tokens."""
     new = file.with_suffix(".new")
     new.touch(mode=0o600)
     new.write_text(state.model_dump_json(indent=2))

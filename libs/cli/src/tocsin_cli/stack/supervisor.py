@@ -144,7 +144,13 @@ class Supervisor:
         for drift in applied.drifts:
             _progress(f"differs from the registry: {drift}")
         door_port, *ops_ports = self._ports()
-        around = Surroundings(broker.bootstrap, server.url, door_port, self._token())
+        around = Surroundings(
+            bootstrap=broker.bootstrap,
+            redis_url=server.url,
+            door_port=door_port,
+            webhook_token=self._token("webhook"),
+            api_token=self._token("api"),
+        )
         services = [
             self._service(service, around, ops_port)
             for service, ops_port in zip(SERVICES, ops_ports, strict=True)
@@ -202,8 +208,8 @@ class Supervisor:
             return (USUAL_DOOR_PORT, *found[1:])
         return found
 
-    def _token(self) -> str:
-        file = self._layout.data / "token"
+    def _token(self, whose: str) -> str:
+        file = self._layout.data / f"{whose}-token"
         if not file.exists():
             file.touch(mode=0o600)
             file.write_text(secrets.token_urlsafe(24))
@@ -258,7 +264,8 @@ class Supervisor:
             bootstrap=around.bootstrap,
             redis_url=around.redis_url,
             ingestion_url=f"http://127.0.0.1:{around.door_port}",
-            token=SecretStr(around.token),
+            webhook_token=SecretStr(around.webhook_token),
+            api_token=SecretStr(around.api_token),
             services={
                 held.name: state.ServiceState(
                     pid=held.child.process.pid if held.child else None,
