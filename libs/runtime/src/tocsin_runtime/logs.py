@@ -9,7 +9,16 @@ from typing import Literal
 import structlog
 from opentelemetry import trace
 
-_NOISY = ("aiokafka", "faust", "mode", "uvicorn", "opentelemetry", "httpx", "httpcore")
+_NOISY = (
+    "aiokafka",
+    "faust",
+    "mode",
+    "uvicorn",
+    "opentelemetry",
+    "httpx",
+    "httpcore",
+    "tocsin_runtime.adapters.faust_engine",  # mode's chatter, under the name of our subclasses
+)
 """Libraries of which only warnings are of use to an operator."""
 
 
