@@ -1,303 +1,406 @@
-"""A policy as a value: what a system's runbook says, where a machine can act on it.
+"""The policy language: one frozen model, one YAML file a system.
 
-Field names are the keys of the YAML file. Nothing here refers to a URL or a secret: channels and
-endpoints are names, and only an operator's settings say where they lead.
+Names refer to names (a rule to a severity, a level to a schedule); `references` finds those that
+lead nowhere. Nothing secret and no address stands in a policy: channels and endpoints are names
+that the operator's settings give a meaning.
 """
 
 from __future__ import annotations
 
-from datetime import date, time, timedelta
+from collections.abc import Mapping
+from datetime import date, time
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, PrivateAttr
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from tocsin_contracts.event import Instant
 from tocsin_policy.durations import Duration
-from tocsin_policy.matchers import Matcher, parse_matcher
+from tocsin_policy.matchers import Matcher, parse_matchers
 
 
 class Part(BaseModel):
-    """A frozen part of a policy; unknown keys are refused."""
+    """A frozen part of a policy; a key it does not know is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _matcher(value: Any) -> Matcher:  # noqa: ANN401 - whatever YAML holds
-    if isinstance(value, Matcher):
-        return value
-    if not isinstance(value, str):
-        raise ValueError('a matcher is a text such as severity="critical"')  # noqa: TRY004 - pydantic wants a ValueError
-    return parse_matcher(value)
+def _no_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"named twice: {', '.join(twice)}")
+    return names
 
 
-MatcherText = Annotated[
-    Matcher,
-    PlainValidator(_matcher, json_schema_input_type=str),
-    PlainSerializer(str, return_type=str),
+def _matcher(text: str) -> str:
+    if not parse_matchers(text):
+        raise ValueError('an empty matcher; write name="value"')
+    return text
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"{name!r} is no time zone; write it as in Europe/Berlin") from error
+    return name
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+System = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Line = Annotated[str, Field(min_length=1, max_length=500)]
+Text = Annotated[str, Field(max_length=20_000)]
+Names = Annotated[tuple[Name, ...], AfterValidator(_no_duplicates)]
+MatcherText = Annotated[str, AfterValidator(_matcher)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+TargetText = Annotated[
+    str,
+    Field(
+        pattern=r"^(everyone|(schedule|contact|team|role):[A-Za-z0-9][A-Za-z0-9_.-]*)"
+        r"( via [A-Za-z0-9_.-]+(, ?[A-Za-z0-9_.-]+)*)?( if (not )?[a-z_]+)?$",
+        description="`everyone`, or schedule:, contact:, team: or role: and a name; then "
+        "`via CHANNEL, …` to use only these of the person's channels; then `if customer_facing`.",
+    ),
 ]
-
-Name = Annotated[str, Field(min_length=1, max_length=200)]
-Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+WEEKDAYS: tuple[Weekday, ...] = (
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+)
 
 
 class Hours(StrEnum):
-    """When people are told."""
+    """When a severity may ask for people."""
 
     ALWAYS = "always"
     BUSINESS_HOURS = "business_hours"
     NEXT_BUSINESS_DAY = "next_business_day"
 
 
+class Calendar(Part):
+    """When somebody is at work, in local time: on its weekdays, holidays excepted."""
+
+    time_zone: TimeZone
+    weekdays: tuple[Weekday, ...] = WEEKDAYS[:5]
+    opens: time = time(9)
+    closes: time = time(17)
+    holidays: tuple[date, ...] = ()
+
+    @model_validator(mode="after")
+    def _opens_before_it_closes(self) -> Self:
+        if self.opens >= self.closes:
+            raise ValueError("opens must come before closes, within one day")
+        if not self.weekdays:
+            raise ValueError("weekdays must name a day, or it never opens")
+        return self
+
+
 class Cadence(Part):
-    """When people are owed an update: the first within, then every."""
+    """How often people are promised news."""
 
     first_within: Duration
     every: Duration
 
+    @model_validator(mode="after")
+    def _takes_time(self) -> Self:
+        if self.every.total_seconds() <= 0:
+            raise ValueError("every must be longer than nothing")
+        return self
+
 
 class Review(Part):
-    """When the review is due after resolution, and in which template."""
+    """The review after an incident: when it is due, in which form."""
 
     due_within: Duration
-    template: Name = "review"
+    template: Text = ""
 
 
 class Severity(Part):
-    """One severity under the runbook's own name.
+    """How bad it is, and what that asks of people.
 
     Attributes:
-        response_target: Time to acknowledgement.
-        pages: Whether it wakes people.
-        acknowledge_timeout: Time after which an acknowledgement without mitigation expires.
+        response_target: Somebody acknowledges within this time.
+        acknowledge_timeout: An acknowledgement without resolution lapses after this time.
+        review: Absent for a severity nobody reviews.
     """
 
-    name: Identifier
-    definition: str
-    examples: tuple[str, ...] = ()
+    name: Name
+    definition: Line
+    examples: tuple[Line, ...] = ()
     response_target: Duration | None = None
-    pages: bool = True
+    pages: bool = False
     hours: Hours = Hours.ALWAYS
+    calendar: Name = "business"
     updates: Cadence | None = None
     acknowledge_timeout: Duration | None = None
     review: Review | None = None
 
 
 class Rule(Part):
-    """A classification rule: the first whose matchers all fit decides.
+    """Alerts that pass every matcher of `match` have this severity."""
+
+    name: Line
+    match: Annotated[tuple[MatcherText, ...], Field(min_length=1)]
+    severity: Name
+    service: Line | None = None
+    playbook: Name | None = None
+    customer_facing: bool = False
+    title: Line | None = None
+    urgent: bool = False
+
+    @cached_property
+    def matchers(self) -> tuple[Matcher, ...]:
+        """What `match` says, compiled once."""
+        return tuple(matcher for text in self.match for matcher in parse_matchers(text))
+
+
+class Candidate(NamedTuple):
+    """A rule as it looks to alerts of one name.
 
     Attributes:
-        urgent: A fast rule: what it fits takes the urgent lane.
-        title: Jinja2 over `labels` and `annotations`; the alert's summary or name without it.
+        missed: The matcher of the name that does not fit, if one does not.
+        left: Matchers of other labels.
     """
 
-    name: Name
-    match: Annotated[tuple[MatcherText, ...], Field(min_length=1)]
-    severity: Identifier
-    service: str | None = None
-    playbook: Identifier | None = None
-    customer_facing: bool = False
-    urgent: bool = False
-    title: str | None = None
+    rule: Rule
+    missed: Matcher | None
+    left: tuple[Matcher, ...]
 
 
-class Classification(Part):
-    """Rules in order, and the severity of what none of them fits."""
+def _candidate(rule: Rule, named: Mapping[str, str]) -> Candidate:
+    by_name = (matcher for matcher in rule.matchers if matcher.name in named)
+    return Candidate(
+        rule,
+        next((matcher for matcher in by_name if not matcher.fits(named)), None),
+        tuple(matcher for matcher in rule.matchers if matcher.name not in named),
+    )
+
+
+class ClassificationRules(Part):
+    """Ordered rules; the first that fits decides."""
 
     rules: tuple[Rule, ...] = ()
-    default_severity: Identifier
+    default: Name
 
 
 class Grouping(Part):
-    """Which alerts make one incident, when it comes back, when it ends by itself."""
+    """Which alerts become one incident, and when it ends by itself."""
 
-    by: tuple[Name, ...] = ("alertname",)
-    reopen_within: Duration = timedelta(minutes=30)
-    auto_resolve_after: Duration = timedelta(minutes=5)
+    by: tuple[Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")], ...] = ("alertname",)
+    reopen_within: Duration
+    auto_resolve_after: Duration
 
 
 class Contact(Part):
-    """Someone who can be told.
+    """A person, or a number behind which one answers.
 
     Attributes:
-        phone: As the runbook writes it.
-        channels: Names of channels, in order of preference.
+        phone: As the runbook gives it; text, for people.
+        channels: Channels to use, in order of the person's preference.
     """
 
-    name: Name
-    role: Name
-    phone: str | None = None
-    email: str | None = None
-    slack: str | None = None
-    channels: tuple[Identifier, ...]
+    name: Line
+    role: Line
+    phone: Line | None = None
+    email: Line | None = None
+    slack: Line | None = None
+    notes: Line | None = None
+    channels: Names = ()
+
+
+class Team(Part):
+    """People who are told together."""
+
+    name: Line
+    members: Annotated[Names, Field(min_length=1)]
+
+
+class Role(Part):
+    """A role in an incident; who has it until somebody is assigned."""
+
+    name: Line
+    default: TargetText | None = None
+
+
+class Handover(Part):
+    """When the shift changes, in the schedule's local time."""
+
+    every: Literal["day", "week"] = "week"
+    weekday: Weekday = "monday"
+    at: time = time(9)
+
+
+class Layer(Part):
+    """People who take turns from the first handover at or after `start`."""
+
+    participants: Annotated[tuple[Name, ...], Field(min_length=1)]
+    start: date
+    handover: Handover = Handover()
 
 
 class Override(Part):
-    """Someone stands in, from one instant to another."""
+    """Somebody stands in."""
 
-    contact: Identifier
-    starts_at: Instant
-    ends_at: Instant
+    contact: Name
+    begins_at: AwareDatetime
+    ends_at: AwareDatetime
 
-
-class Rotation(StrEnum):
-    """How often the on-call changes."""
-
-    DAILY = "daily"
-    WEEKLY = "weekly"
+    @model_validator(mode="after")
+    def _ends_after_it_begins(self) -> Self:
+        if self.begins_at >= self.ends_at:
+            raise ValueError("begins_at must come before ends_at")
+        return self
 
 
 class Schedule(Part):
-    """Who is on call when: people in turn, changing at a local time of day.
+    """Who is on call: the last override that covers an instant, else the last layer in force."""
 
-    Attributes:
-        start: First day of the first participant.
-        handover: Local time of the change.
-    """
-
-    time_zone: Name
-    rotation: Rotation = Rotation.WEEKLY
-    start: date
-    handover: time
-    participants: Annotated[tuple[Identifier, ...], Field(min_length=1)]
+    name: Line
+    time_zone: TimeZone
+    layers: Annotated[tuple[Layer, ...], Field(min_length=1)]
     overrides: tuple[Override, ...] = ()
 
 
-class Calendar(Part):
-    """Business hours: local times on weekdays (0 is Monday), without holidays."""
-
-    time_zone: Name
-    opens: time
-    closes: time
-    weekdays: tuple[Annotated[int, Field(ge=0, le=6)], ...] = (0, 1, 2, 3, 4)
-    holidays: tuple[date, ...] = ()
-
-
 class Level(Part):
-    """Who is told when nobody has answered for so long.
-
-    Attributes:
-        targets: `schedule:x`, `contact:x`, `team:x`, `role:x` or `everyone`; a target may end in
-            ` if customer_facing`.
-    """
+    """Who is told next, and how long after the escalation began."""
 
     number: Annotated[int, Field(ge=1, le=50)]
     after: Duration
-    targets: Annotated[tuple[str, ...], Field(min_length=1)]
-
-
-class ChannelKind(StrEnum):
-    """What a channel speaks."""
-
-    SLACK = "slack"
-    PAGERDUTY = "pagerduty"
-    WEBHOOK = "webhook"
-    EMAIL = "email"
+    targets: Annotated[tuple[TargetText, ...], Field(min_length=1)]
+    repeat: Annotated[int, Field(ge=0, le=20)] = 0
 
 
 class Channel(Part):
-    """A way to reach people; the operator's settings say where it leads."""
+    """A way to reach people.
 
-    kind: ChannelKind
-    description: str = ""
+    Attributes:
+        endpoint: Name of the operator's setting that holds the address and the secret.
+    """
+
+    kind: Literal["slack", "pagerduty", "webhook", "email"]
+    endpoint: Name
+
+
+class Announcements(Part):
+    """Channels that hear of an incident, whoever is paged."""
+
+    opened: Names = ()
+    updates: Names = ()
+    resolved: Names = ()
 
 
 class Template(Part):
-    """Jinja2 texts of a message."""
+    """What people read; Jinja2 with a small, safe part of its language."""
 
-    subject: Annotated[str, Field(max_length=2_000)]
-    body: Annotated[str, Field(max_length=10_000)]
+    subject: Line
+    body: Text
 
 
 class HttpCall(Part):
-    """A call to a named endpoint, and what it must answer."""
+    """A call to an endpoint the operator named."""
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
-    endpoint: Identifier
-    path: Annotated[str, Field(pattern=r"^/[^\s]*$", max_length=2_000)]
+    endpoint: Name
+    path: Annotated[str, Field(pattern=r"^/", max_length=2000)] = "/"
     expect_status: Annotated[int, Field(ge=100, le=599)] = 200
-    expect_body_contains: str | None = None
+    expect_body_contains: Line | None = None
 
 
 class CommandCall(Part):
-    """A program the operator allows, and its arguments."""
+    """A program the operator allows, with arguments; no shell reads them."""
 
-    program: Identifier
-    args: tuple[Annotated[str, Field(max_length=4_000)], ...] = ()
+    program: Name
+    args: tuple[Annotated[str, Field(max_length=2000)], ...] = ()
 
 
-class Look(Part):
-    """A way to see, or to undo: one call or one command."""
+class Call(Part):
+    """Exactly one thing to do or look at."""
 
     http: HttpCall | None = None
     command: CommandCall | None = None
 
-
-class Runner(StrEnum):
-    """What carries a step out."""
-
-    HTTP = "http"
-    COMMAND = "command"
-    MANUAL = "manual"
-
-
-class Risk(StrEnum):
-    """What a step can do to the system."""
-
-    READ = "read"
-    SAFE = "safe"
-    DISRUPTIVE = "disruptive"
-    DESTRUCTIVE = "destructive"
-
-
-class Approval(StrEnum):
-    """Who must agree before a step runs."""
-
-    AUTOMATIC = "automatic"
-    ONE = "one"
-    TWO = "two"
-    NEVER = "never"
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.http is None) == (self.command is None):
+            raise ValueError("name exactly one of http and command")
+        return self
 
 
 class PlaybookStep(Part):
-    """One step of a playbook.
+    """One step: what it runs, how dangerous it is, who lets it run.
 
     Attributes:
-        within: The runbook's time budget, from the incident's opening.
-        timeout: Time the step itself may take; never scaled.
+        verify: How to see that it worked.
+        undo: What takes it back.
+        detail: For the person who does it, or agrees to it.
     """
 
-    id: Identifier
-    title: Name
-    runner: Runner
+    id: Name
+    title: Line
+    runner: Literal["http", "command", "manual"]
     http: HttpCall | None = None
     command: CommandCall | None = None
-    risk: Risk
-    approval: Approval = Approval.ONE
-    within: Duration | None = None
-    timeout: Duration = timedelta(seconds=30)
-    verify: Look | None = None
-    undo: Look | None = None
+    risk: Literal["read", "safe", "disruptive", "destructive"]
+    approval: Literal["automatic", "one", "two", "never"]
+    timeout: Duration
+    verify: Call | None = None
+    undo: Call | None = None
+    detail: Text = ""
+
+    @model_validator(mode="after")
+    def _runs_what_it_says(self) -> Self:
+        for runner, call in (("http", self.http), ("command", self.command)):
+            if (self.runner == runner) != (call is not None):
+                raise ValueError(
+                    f"a step with runner {self.runner} "
+                    + (f"needs {runner}:" if call is None else f"has no {runner}:")
+                )
+        if self.approval == "automatic" and self.risk in {"disruptive", "destructive"}:
+            raise ValueError(f"a {self.risk} step is never automatic; let one or two people agree")
+        return self
 
 
 class Playbook(Part):
-    """What may be tried for a kind of incident."""
+    """What to do about a kind of incident, step by step."""
 
-    title: Name
+    id: Name
+    title: Line
     steps: Annotated[tuple[PlaybookStep, ...], Field(min_length=1)]
-    id: Identifier = "unnamed"
+
+    @model_validator(mode="after")
+    def _steps_are_named_once(self) -> Self:
+        _no_duplicates(tuple(step.id for step in self.steps))
+        return self
 
 
-class Communication(Part):
-    """Where news goes.
+class Endpoint(Part):
+    """A host that steps may call; the operator's settings say where it is."""
 
-    Attributes:
-        announcements: Severity -> channels that hear of updates and proposals.
-        status_page: Address people are pointed to.
-    """
+    description: Line
 
-    announcements: dict[Identifier, tuple[Identifier, ...]] = Field(default_factory=dict)
-    status_page: str = ""
+
+def _with_ids(playbooks: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+    if not isinstance(playbooks, Mapping):
+        return playbooks
+    return {
+        key: {"id": key, **value} if isinstance(value, Mapping) else value
+        for key, value in playbooks.items()
+    }
 
 
 MOST_NAMES = 10_000
@@ -305,41 +408,73 @@ MOST_NAMES = 10_000
 
 
 class Policy(Part):
-    """A runbook that runs.
+    """How one system's incidents are handled.
 
     Attributes:
-        claims: Lists of matchers; an alert that fits all of any list is this system's.
-        severities: Worst first.
-        roles: Role -> who has it unless a person assigns it, as a target.
+        claims: Lists of matchers, any of which decides that an alert belongs to this system.
+        severities: Most severe first.
+        escalation: Levels by the name of the severity.
+        announcements: By the name of the severity.
     """
 
     version: Literal[1] = 1
-    system: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-    owner: str = ""
-    description: str = ""
-    claims: Annotated[tuple[tuple[MatcherText, ...], ...], Field(min_length=1)]
+    system: System
+    owner: Line
+    description: Text = ""
+    claims: tuple[Annotated[tuple[MatcherText, ...], Field(min_length=1)], ...] = ()
+    calendars: dict[Name, Calendar] = Field(default_factory=dict)
     severities: Annotated[tuple[Severity, ...], Field(min_length=1)]
-    classification: Classification
-    grouping: Grouping = Grouping()
-    contacts: dict[Identifier, Contact]
-    teams: dict[Identifier, tuple[Identifier, ...]] = Field(default_factory=dict)
-    roles: dict[Identifier, str] = Field(default_factory=dict)
-    schedules: dict[Identifier, Schedule] = Field(default_factory=dict)
-    calendar: Calendar | None = None
-    escalation: dict[Identifier, tuple[Level, ...]]
-    channels: dict[Identifier, Channel]
-    communication: Communication = Communication()
-    templates: dict[Identifier, Template] = Field(default_factory=dict)
-    endpoints: dict[Identifier, str] = Field(default_factory=dict)
-    programs: dict[Identifier, str] = Field(default_factory=dict)
-    playbooks: dict[Identifier, Playbook] = Field(default_factory=dict)
-
-    _by_alertname: dict[str, tuple[tuple[Rule, tuple[Matcher, ...]], ...]] = PrivateAttr(
+    classification: ClassificationRules
+    grouping: Grouping
+    contacts: dict[Name, Contact] = Field(default_factory=dict)
+    teams: dict[Name, Team] = Field(default_factory=dict)
+    roles: dict[Name, Role] = Field(default_factory=dict)
+    schedules: dict[Name, Schedule] = Field(default_factory=dict)
+    escalation: dict[Name, tuple[Level, ...]] = Field(default_factory=dict)
+    channels: dict[Name, Channel] = Field(default_factory=dict)
+    announcements: dict[Name, Announcements] = Field(default_factory=dict)
+    templates: dict[Name, Template] = Field(default_factory=dict)
+    endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
+    playbooks: Annotated[dict[Name, Playbook], BeforeValidator(_with_ids)] = Field(
         default_factory=dict
     )
 
-    def rules_for(self, alertname: str) -> tuple[tuple[Rule, tuple[Matcher, ...]], ...]:
-        """Rules that an alert of this name can still fit, with the matchers left to test.
+    @field_validator("severities")
+    @classmethod
+    def _severities_are_named_once(cls, severities: tuple[Severity, ...]) -> tuple[Severity, ...]:
+        _no_duplicates(tuple(severity.name for severity in severities))
+        return severities
+
+    @field_validator("escalation")
+    @classmethod
+    def _levels_rise(cls, escalation: dict[str, tuple[Level, ...]]) -> dict[str, tuple[Level, ...]]:
+        for name, levels in escalation.items():
+            if [level.number for level in levels] != list(range(1, len(levels) + 1)):
+                raise ValueError(f"levels of {name} must be numbered 1, 2, 3 … in order")
+            times = [level.after for level in levels]
+            if times != sorted(times):
+                raise ValueError(f"levels of {name} must come in order of time")
+        return escalation
+
+    @cached_property
+    def claim_matchers(self) -> tuple[tuple[Matcher, ...], ...]:
+        """What `claims` says, compiled once."""
+        return tuple(
+            tuple(matcher for text in claim for matcher in parse_matchers(text))
+            for claim in self.claims
+        )
+
+    @cached_property
+    def ranks(self) -> dict[str, int]:
+        """Place of each severity, 0 for the most severe."""
+        return {severity.name: rank for rank, severity in enumerate(self.severities)}
+
+    @cached_property
+    def _by_alertname(self) -> dict[str, tuple[Candidate, ...]]:
+        return {}
+
+    def candidates(self, alertname: str) -> tuple[Candidate, ...]:
+        """The rules as they look to alerts of this name, in order.
 
         Most rules go by the alert's name, and regular expressions are what classifying costs: so
         they are tried once a name, not once an alert.
@@ -347,11 +482,7 @@ class Policy(Part):
         known = self._by_alertname.get(alertname)
         if known is None:
             named = {"alertname": alertname}
-            known = tuple(
-                (rule, tuple(m for m in rule.match if m.name != "alertname"))
-                for rule in self.classification.rules
-                if all(m.matches(named) for m in rule.match if m.name == "alertname")
-            )
+            known = tuple(_candidate(rule, named) for rule in self.classification.rules)
             if len(self._by_alertname) >= MOST_NAMES:
                 self._by_alertname.clear()
             self._by_alertname[alertname] = known
@@ -359,15 +490,14 @@ class Policy(Part):
 
     def severity(self, name: str) -> Severity | None:
         """The severity of this name, or `None`."""
-        return next((severity for severity in self.severities if severity.name == name), None)
+        rank = self.ranks.get(name)
+        return None if rank is None else self.severities[rank]
 
-    def announcement_channels(self, severity: str) -> tuple[str, ...]:
-        """Channels that hear news of incidents of this severity."""
-        return self.communication.announcements.get(severity, ())
-
-    def model_post_init(self, _: Any, /) -> None:  # noqa: ANN401 - pydantic's signature
-        """Playbooks know their own id."""
-        named = {
-            name: book.model_copy(update={"id": name}) for name, book in self.playbooks.items()
-        }
-        object.__setattr__(self, "playbooks", named)
+    def announcement_channels(
+        self, severity: str, about: Literal["opened", "updates", "resolved"] = "updates"
+    ) -> tuple[str, ...]:
+        """Names of the channels that hear of it, in the policy's order."""
+        held = self.announcements.get(severity)
+        if held is None:
+            return ()
+        return {"opened": held.opened, "updates": held.updates, "resolved": held.resolved}[about]

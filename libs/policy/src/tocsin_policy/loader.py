@@ -1,35 +1,43 @@
-"""Policies from YAML files: whole or not at all, each problem with its line and column."""
+"""Policies from files and from the log: whole, or refused with the place and the fix."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
+import types
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
-from tocsin_policy.document import Look, PlaybookStep, Policy
-from tocsin_policy.templates import VARIABLES, TemplateFailed, check_text
+from tocsin_policy.document import Policy
+from tocsin_policy.references import Finding, Location, findings, nearest
 
-Path_ = tuple[str | int, ...]
+MOST_CHARACTERS = 1_000_000
+"""Of a policy file."""
+
+MOST_VALUES = 100_000
+"""In a policy file, aliases counted each time they are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a policy.
+    """One thing wrong with a policy.
 
     Attributes:
-        line: From 1.
-        column: From 1.
-        path: Where in the document, dotted.
-        hint: What would be right, if that can be said.
+        line: From 1; 0 where the document has no lines.
+        column: From 1; 0 where the document has no lines.
+        path: Where in the document: `escalation.P0[1].targets[0]`.
+        hint: The nearest right thing, if one is near.
     """
 
     file: str
@@ -40,289 +48,237 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        path = f"{self.path}: " if self.path else ""
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.file}:{self.line}:{self.column}: {self.path}: {self.message}{hint}"
+        return f"{place}: {path}{self.message}{hint}"
 
 
 class PolicyRefused(ValueError):
-    """A policy is refused whole.
+    """A policy that does not validate; whatever was in force stays in force.
 
     Attributes:
-        problems: Everything found wrong, in the order of the file.
+        problems: All that was found, in the order of the file.
     """
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        super().__init__("\n".join(map(str, problems)))
         self.problems = problems
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy of a file.
+    """The policy of a YAML file.
 
     Raises:
-        PolicyRefused: It is no policy; every problem has its line and column.
-        OSError: It cannot be read.
+        PolicyRefused: Every problem with its line and column.
+        OSError: The file cannot be read.
     """
-    return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    return read_policy(path.read_text(encoding="utf-8"), str(path))
 
 
-def parse_yaml(text: str, file: str) -> Policy:
-    """The policy of a YAML text; `file` is what problems call it. Raises like `load_policy`."""
-    yaml = YAML(typ="rt")
+def read_policy(text: str, file: str = "policy.yaml") -> Policy:
+    """The policy of a YAML text; `file` is what its problems are said to be in."""
+    if len(text) > MOST_CHARACTERS:
+        raise PolicyRefused((Problem(file, 1, 1, "", f"longer than {MOST_CHARACTERS} characters"),))
     try:
-        document = yaml.load(text)
+        document = YAML(typ="rt").load(text)
+    except DuplicateKeyError as error:
+        raise PolicyRefused((_duplicate(file, error),)) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-        problem = Problem(file, line, column, "document", str(error.problem or error))
-        raise PolicyRefused((problem,)) from error
+        message = f"no YAML: {error.problem or error.context}"
+        raise PolicyRefused((Problem(file, line, column, "", message),)) from error
+    except YAMLError as error:
+        raise PolicyRefused((Problem(file, 1, 1, "", f"no YAML: {error}"),)) from error
     if not isinstance(document, CommentedMap):
-        raise PolicyRefused((Problem(file, 1, 1, "document", "a policy is a mapping"),))
+        raise PolicyRefused((Problem(file, 1, 1, "", "a policy is a mapping"),))
     try:
-        policy = Policy.model_validate(_plain(document))
-    except ValidationError as error:
-        raise PolicyRefused(_of_validation(error, document, file)) from error
-    problems = tuple(
-        Problem(file, *_place(document, path), ".".join(map(str, path)), message, hint)
-        for path, message, hint in _check(policy)
-    )
-    if problems:
-        raise PolicyRefused(tuple(sorted(problems, key=lambda p: (p.line, p.column))))
-    return policy
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever YAML holds
-    if isinstance(value, CommentedMap):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, CommentedSeq):
-        return [_plain(item) for item in value]
-    # Scalars that remember how they were written are their plain kinds to pydantic.
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value
-
-
-def _place(document: Any, path: Path_) -> tuple[int, int]:  # noqa: ANN401 - whatever YAML holds
-    """Line and column, from 1, of the deepest part of a path that is in the document."""
-    line, column = 1, 1
-    here = document
-    for part in path:
-        if isinstance(here, CommentedMap) and part in here:
-            line, column = (n + 1 for n in here.lc.key(part))
-            here = here[part]
-        elif isinstance(here, CommentedSeq) and isinstance(part, int) and part < len(here):
-            line, column = (n + 1 for n in here.lc.item(part))
-            here = here[part]
-        else:
-            break
-    return line, column
-
-
-def _of_validation(
-    error: ValidationError, document: CommentedMap, file: str
-) -> tuple[Problem, ...]:
-    problems = []
-    for found in error.errors(include_url=False):
-        path = tuple(part for part in found["loc"] if part != "[key]")
-        message, hint = found["msg"].removeprefix("Value error, "), ""
-        if found["type"] == "extra_forbidden":
-            message = f"unknown key {path[-1]!r}"
-            hint = _nearest(str(path[-1]), _fields(path[:-1]))
-        elif found["type"] == "missing":
-            message = f"{path[-1]!r} is missing"
-        problems.append(
-            Problem(file, *_place(document, path), ".".join(map(str, path)), message, hint)
-        )
-    return tuple(sorted(problems, key=lambda p: (p.line, p.column)))
-
-
-def _fields(path: Path_) -> list[str]:
-    """Keys the schema knows where a path leads."""
-    schema = Policy.model_json_schema()
-    definitions = schema.get("$defs", {})
-    here: Mapping[str, Any] = schema
-    for part in path:
-        here = _resolve(here, definitions)
-        if isinstance(part, int):
-            here = here.get("items", here.get("prefixItems", [{}])[0])
-        elif part in here.get("properties", {}):
-            here = here["properties"][part]
-        else:
-            extra = here.get("additionalProperties", {})
-            here = extra if isinstance(extra, dict) else {}
-    return list(_resolve(here, definitions).get("properties", {}))
-
-
-def _resolve(here: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    for _ in range(5):
-        if "$ref" in here:
-            here = definitions[here["$ref"].rpartition("/")[2]]
-        elif "anyOf" in here:
-            here = here["anyOf"][0]
-        elif "allOf" in here:
-            here = here["allOf"][0]
-        else:
-            break
-    return here
-
-
-def _nearest(word: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"known: {', '.join(sorted(known))}" if known else ""
-
-
-Found = tuple[Path_, str, str]
-
-
-def _check(policy: Policy) -> Iterator[Found]:
-    """References that lead nowhere and templates that do not fit."""
-    severities = [severity.name for severity in policy.severities]
-    yield from _check_classification(policy, severities)
-    yield from _check_people(policy)
-    for severity, levels in policy.escalation.items():
-        if severity not in severities:
-            yield _unknown(("escalation", severity), "severity", severity, severities)
-        for index, level in enumerate(levels):
-            for position, target in enumerate(level.targets):
-                yield from _check_target(
-                    policy, ("escalation", severity, index, "targets", position), target
-                )
-            if index and level.after < levels[index - 1].after:
-                yield (
-                    ("escalation", severity, index, "after"),
-                    "a level comes no earlier than the one before it",
-                    "",
-                )
-    for severity, channels in policy.communication.announcements.items():
-        path = ("communication", "announcements", severity)
-        if severity not in severities:
-            yield _unknown(path, "severity", severity, severities)
-        for position, channel in enumerate(channels):
-            if channel not in policy.channels:
-                known = list(policy.channels)
-                yield _unknown((*path, position), "channel", channel, known)
-    yield from _check_templates(policy)
-    yield from _check_playbooks(policy)
-
-
-def _unknown(path: Path_, what: str, name: str, known: list[str]) -> Found:
-    return path, f"no {what} named {name!r}", _nearest(name, known)
-
-
-def _check_classification(policy: Policy, severities: list[str]) -> Iterator[Found]:
-    default = policy.classification.default_severity
-    if default not in severities:
-        path: Path_ = ("classification", "default_severity")
-        yield _unknown(path, "severity", default, severities)
-    for index, rule in enumerate(policy.classification.rules):
-        path = ("classification", "rules", index)
-        if rule.severity not in severities:
-            yield _unknown((*path, "severity"), "severity", rule.severity, severities)
-        if rule.playbook is not None and rule.playbook not in policy.playbooks:
-            known = list(policy.playbooks)
-            yield _unknown((*path, "playbook"), "playbook", rule.playbook, known)
-        if rule.title is not None:
-            yield from _check_text(
-                (*path, "title"), rule.title, frozenset({"labels", "annotations"})
-            )
-
-
-def _check_people(policy: Policy) -> Iterator[Found]:
-    contacts = list(policy.contacts)
-    for name, contact in policy.contacts.items():
-        for position, channel in enumerate(contact.channels):
-            if channel not in policy.channels:
-                where: Path_ = ("contacts", name, "channels", position)
-                yield _unknown(where, "channel", channel, list(policy.channels))
-    for name, members in policy.teams.items():
-        for position, member in enumerate(members):
-            if member not in contacts:
-                yield _unknown(("teams", name, position), "contact", member, contacts)
-    for name, schedule in policy.schedules.items():
-        for position, member in enumerate(schedule.participants):
-            if member not in contacts:
-                where = ("schedules", name, "participants", position)
-                yield _unknown(where, "contact", member, contacts)
-    for name, target in policy.roles.items():
-        yield from _check_target(policy, ("roles", name), target)
-
-
-def _check_target(policy: Policy, path: Path_, text: str) -> Iterator[Found]:
-    target, _, condition = text.partition(" if ")
-    if condition and condition.strip() != "customer_facing":
-        yield path, f"no condition named {condition.strip()!r}", "known: customer_facing"
-    kind, _, name = target.strip().partition(":")
-    known = {
-        "contact": list(policy.contacts),
-        "team": list(policy.teams),
-        "schedule": list(policy.schedules),
-        "role": list(policy.roles),
-    }
-    if kind == "everyone" and not name:
-        return
-    if kind not in known:
-        yield path, f"no kind of target {kind!r}", _nearest(kind, [*known, "everyone"])
-    elif name not in known[kind]:
-        yield _unknown(path, kind, name, known[kind])
-
-
-def _check_templates(policy: Policy) -> Iterator[Found]:
-    for name, template in policy.templates.items():
-        variables = VARIABLES.get(name, VARIABLES["page"])
-        yield from _check_text(("templates", name, "subject"), template.subject, variables)
-        yield from _check_text(("templates", name, "body"), template.body, variables)
-
-
-def _check_text(path: Path_, text: str, variables: frozenset[str]) -> Iterator[Found]:
-    try:
-        check_text(text, variables)
-    except TemplateFailed as error:
-        message = str(error)
-        name = message.removeprefix("unknown variable ").strip("'")
-        known = sorted(variables) if message.startswith("unknown variable") else []
-        yield path, message, _nearest(name, known) if known else ""
-
-
-def _check_playbooks(policy: Policy) -> Iterator[Found]:
-    for name, playbook in policy.playbooks.items():
-        for index, step in enumerate(playbook.steps):
-            path: Path_ = ("playbooks", name, "steps", index)
-            for kind, call in (("http", step.http), ("command", step.command)):
-                if (step.runner == kind) != (call is not None):
-                    yield path, f"runner {step.runner} and key {kind!r} do not agree", ""
-            looks: list[PlaybookStep | Look] = [step]
-            looks.extend(look for look in (step.verify, step.undo) if look is not None)
-            for look in looks:
-                if look.http is not None and look.http.endpoint not in policy.endpoints:
-                    known = list(policy.endpoints)
-                    yield _unknown(path, "endpoint", look.http.endpoint, known)
-                if look.command is not None and look.command.program not in policy.programs:
-                    known = list(policy.programs)
-                    yield _unknown(path, "program", look.command.program, known)
-
-
-def policy_document(policy: Policy) -> dict[str, Any]:
-    """The policy as JSON values, for the event that publishes it."""
-    document: dict[str, Any] = policy.model_dump(mode="json", exclude_none=True)
-    return document
+        plain = _plain(document, [MOST_VALUES])
+    except OverflowError as error:
+        raise PolicyRefused((Problem(file, 1, 1, "", str(error)),)) from error
+    return _checked(plain, document, file)
 
 
 def parse_policy(document: Mapping[str, Any]) -> Policy:
-    """The policy of `policy_document`. Raises `ValueError` for anything else."""
-    return Policy.model_validate(document)
+    """The policy of a document, as `policy_document` gives it.
+
+    Raises:
+        PolicyRefused: Every problem with its path.
+    """
+    return _checked(dict(document), None, "policy")
+
+
+def policy_document(policy: Policy) -> dict[str, Any]:
+    """The policy as JSON values, defaults included; `parse_policy` brings it back."""
+    return policy.model_dump(mode="json", exclude_none=True)
 
 
 def policy_hash(policy: Policy) -> str:
-    """SHA-256, in hex, of the policy as canonical JSON: equal content, equal hash."""
-    text = json.dumps(
+    """SHA-256 of the policy's canonical JSON, in hex; equal content, equal hash."""
+    canonical = json.dumps(
         policy_document(policy), sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of a policy file, for editors."""
-    return Policy.model_json_schema()
+    """The JSON Schema of a policy file, for editors."""
+    schema = Policy.model_json_schema(mode="validation")
+    playbook = schema["$defs"]["Playbook"]
+    playbook["required"] = [name for name in playbook["required"] if name != "id"]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Tocsin policy",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+def _checked(plain: dict[str, Any], marks: CommentedMap | None, file: str) -> Policy:
+    try:
+        policy = Policy.model_validate(plain)
+    except ValidationError as error:
+        found = [_finding(detail) for detail in error.errors(include_url=False)]
+        raise PolicyRefused(_problems(found, marks, file)) from error
+    found = list(findings(policy))
+    if found:
+        raise PolicyRefused(_problems(found, marks, file))
+    return policy
+
+
+def _problems(found: list[Finding], marks: CommentedMap | None, file: str) -> tuple[Problem, ...]:
+    problems = []
+    for finding in found:
+        line, column = (0, 0) if marks is None else _place(marks, finding)
+        problems.append(
+            Problem(file, line, column, _path(finding.location), finding.message, finding.hint)
+        )
+    # Sorting is stable: without lines they stay in document order.
+    return tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+
+
+def _plain(value: Any, left: list[int]) -> Any:  # noqa: ANN401 - whatever YAML holds
+    left[0] -= 1
+    if left[0] < 0:
+        raise OverflowError(f"more than {MOST_VALUES} values")
+    if isinstance(value, Mapping):
+        return {str(key): _plain(held, left) for key, held in value.items()}
+    if isinstance(value, list):
+        return [_plain(held, left) for held in value]
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return int(value)
+    return value
+
+
+def _duplicate(file: str, error: DuplicateKeyError) -> Problem:
+    mark = error.problem_mark
+    line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+    said = (error.problem or "").split('"')
+    name = said[1] if len(said) > 1 else "?"
+    return Problem(file, line, column, "", f"the key {name!r} stands here a second time")
+
+
+def _finding(detail: ErrorDetails) -> Finding:
+    # A dict key that is no name carries the marker `[key]`; the place is the key's.
+    location = tuple(part for part in detail["loc"] if part != "[key]")
+    hint = ""
+    match detail["type"]:
+        case "extra_forbidden":
+            name = str(location[-1])
+            message = f"unknown key {name!r}"
+            hint = nearest(name, _keys_at(location[:-1]))
+        case "missing":
+            message = f"the key {str(location[-1])!r} is missing"
+            location = location[:-1]
+        case "value_error":
+            message = str(detail["ctx"]["error"]) if "ctx" in detail else detail["msg"]
+        case "literal_error":
+            shown = detail["input"]
+            message = f"{shown!r} is not one of {detail['ctx']['expected']}"
+        case "string_pattern_mismatch":
+            message = f"{detail['input']!r} does not have the right form"
+            hint = f"it must match {detail['ctx']['pattern']}"
+        case _:
+            said = detail["msg"]
+            message = said[:1].lower() + said[1:]
+    return Finding(location, message, hint)
+
+
+def _keys_at(location: Location) -> tuple[str, ...]:
+    """The keys the language knows at a place."""
+    kind: Any = Policy
+    for part in location:
+        kind = _bare(kind)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = None if field is None else field.annotation
+        else:
+            arguments = typing.get_args(kind)
+            kind = arguments[1 if typing.get_origin(kind) is dict else 0] if arguments else None
+    kind = _bare(kind)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return tuple(kind.model_fields)
+    return ()
+
+
+def _bare(kind: Any) -> Any:  # noqa: ANN401 - an annotation has no type
+    while True:
+        origin = typing.get_origin(kind)
+        if origin is Annotated:
+            kind = typing.get_args(kind)[0]
+        elif origin in {typing.Union, types.UnionType}:
+            kind = next(a for a in typing.get_args(kind) if a is not type(None))
+        else:
+            return kind
+
+
+def _steps(marks: CommentedMap, location: Location) -> Iterator[tuple[Any, str | int]]:
+    held: Any = marks
+    for part in location:
+        if (isinstance(held, CommentedMap) and part in held) or (
+            isinstance(held, CommentedSeq) and isinstance(part, int) and part < len(held)
+        ):
+            yield held, part
+            held = held[part]
+        else:
+            return
+
+
+def _place(marks: CommentedMap, finding: Finding) -> tuple[int, int]:
+    """Line and column of the deepest part of a location that the file holds.
+
+    A key is where a mapping's problem is; a list's item is where the item is.
+    """
+    steps = list(_steps(marks, finding.location))
+    if not steps:
+        return 1, 1
+    parent, part = steps[-1]
+    if isinstance(parent, CommentedMap):
+        whole = len(steps) == len(finding.location)
+        value = parent[part]
+        scalar = not isinstance(value, CommentedMap | CommentedSeq)
+        block = isinstance(value, LiteralScalarString | FoldedScalarString)
+        if block and finding.line_in_value:
+            line, column = parent.lc.key(part)
+            return line + 1 + finding.line_in_value, column + 3
+        unknown = finding.message.startswith("unknown key")
+        line, column = (
+            parent.lc.value(part) if whole and scalar and not unknown else parent.lc.key(part)
+        )
+    else:
+        line, column = parent.lc.item(part)
+    return line + 1, column + 1
+
+
+def _path(location: Location) -> str:
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text

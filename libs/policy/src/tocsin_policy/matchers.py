@@ -1,8 +1,6 @@
-r"""Alertmanager's matchers: `name="value"`, `!=`, `=~`, `!~`.
+"""Alertmanager's label matchers: its syntax, its escapes, its anchored RE2.
 
-Syntax of Alertmanager's classic parser (`pkg/labels/parse.go`): the value may be quoted, with
-`\"`, `\n` and `\\` as escapes, or bare. Regular expressions are RE2 and anchored at both ends. A
-label that is absent counts as the empty string.
+The rules are those of `labels.ParseMatchers` (Alertmanager 0.25); amtool is the oracle.
 """
 
 from __future__ import annotations
@@ -11,118 +9,146 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any
 
 import re2
 
-_NAME = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|!=|!~|=)")
-_BARE_REFUSED = set('"{},')
+_HEAD = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|=|!=|!~)\s*", re.ASCII)
+_SPACE = " \t\n\r\f"
 
 
-class Operator(StrEnum):
-    """How a matcher compares."""
-
-    EQUAL = "="
-    NOT_EQUAL = "!="
-    MATCH = "=~"
-    NOT_MATCH = "!~"
-
-
-class BadMatcher(ValueError):
-    """A text is no matcher.
+class MatcherError(ValueError):
+    """A matcher nobody can read.
 
     Attributes:
-        column: Where it goes wrong, from 1.
+        column: Where in the text, from 1.
     """
 
     def __init__(self, message: str, column: int) -> None:
-        super().__init__(message)
+        super().__init__(f"{message} (column {column} of the matcher)")
         self.column = column
+
+
+class Operator(StrEnum):
+    """How a label is compared."""
+
+    EQUAL = "="
+    NOT_EQUAL = "!="
+    MATCHES = "=~"
+    NOT_MATCHES = "!~"
 
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """A test of one label."""
+    """One comparison. A label that is absent has the value `""`."""
 
     name: str
     operator: Operator
     value: str
     pattern: Any = field(default=None, compare=False, repr=False)
 
+    def fits(self, labels: Mapping[str, str]) -> bool:
+        """Whether the labels pass."""
+        held = labels.get(self.name, "")
+        match self.operator:
+            case Operator.EQUAL:
+                return held == self.value
+            case Operator.NOT_EQUAL:
+                return held != self.value
+            case Operator.MATCHES:
+                return self.pattern.fullmatch(held) is not None
+            case Operator.NOT_MATCHES:
+                return self.pattern.fullmatch(held) is None
+
     def __str__(self) -> str:
         escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'{self.name}{self.operator}"{escaped}"'
 
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether the label is as the matcher wants it."""
-        value = labels.get(self.name, "")
-        match self.operator:
-            case Operator.EQUAL:
-                return value == self.value
-            case Operator.NOT_EQUAL:
-                return value != self.value
-            case Operator.MATCH:
-                return self.pattern.fullmatch(value) is not None
-            case Operator.NOT_MATCH:
-                return self.pattern.fullmatch(value) is None
 
-
-@lru_cache(maxsize=10_000)
-def parse_matcher(text: str) -> Matcher:
-    """The matcher a text names.
-
-    >>> str(parse_matcher("severity=~critical|warning"))
-    'severity=~"critical|warning"'
+def parse_matchers(text: str) -> tuple[Matcher, ...]:
+    """The matchers of a comma-separated list, in braces or not.
 
     Raises:
-        BadMatcher: It names none, or its regular expression is no RE2.
+        MatcherError: What is wrong, and in which column.
     """
-    found = _NAME.match(text)
-    if found is None:
-        raise BadMatcher(f"bad matcher format: {text}", 1)
-    name, operator = found[1], Operator(found[2])
-    value = _value(text, found.end())
-    pattern = None
-    if operator in {Operator.MATCH, Operator.NOT_MATCH}:
-        options = re2.Options()
-        options.log_errors = False
-        try:
-            pattern = re2.compile(value, options)  # type: ignore[no-untyped-call]
-        except re2.error as error:
-            detail = error.args[0] if error.args else error
-            detail = detail.decode(errors="replace") if isinstance(detail, bytes) else detail
-            raise BadMatcher(
-                f"{value!r} is no RE2 expression: {detail}", found.end() + 1
-            ) from error
-    return Matcher(name, operator, value, pattern)
-
-
-def _value(text: str, start: int) -> str:
-    raw = text[start:].strip()
-    column = start + 1
-    if not raw.startswith('"'):
-        if any(character in _BARE_REFUSED for character in raw):
-            raise BadMatcher(f"bad matcher format: {text}; quote the value", column)
-        return raw
-    value: list[str] = []
-    index = 1
-    while index < len(raw):
-        character = raw[index]
-        if character == "\\" and index + 1 < len(raw):
-            following = raw[index + 1]
-            value.append({"n": "\n", '"': '"', "\\": "\\"}.get(following, "\\" + following))
-            index += 2
+    start = 1 if text.startswith("{") else 0
+    end = len(text) - 1 if text[start:].endswith("}") else len(text)
+    tokens: list[tuple[int, str]] = []
+    quoted = escaped = False
+    begin = start
+    for index in range(start, end):
+        character = text[index]
+        if character == "," and not quoted:
+            tokens.append((begin, text[begin:index]))
+            begin = index + 1
+            escaped = False
+        elif character == '"' and not escaped:
+            quoted = not quoted
+        elif character == "\\":
+            escaped = not escaped
             continue
-        if character == '"':
-            if index != len(raw) - 1:
-                raise BadMatcher(f"text after the closing quote: {text}", column + index + 1)
-            return "".join(value)
-        value.append(character)
-        index += 1
-    raise BadMatcher(f"no closing quote: {text}", column)
+        escaped = False
+    if begin < end:
+        tokens.append((begin, text[begin:end]))
+    return tuple(_parse(token, offset) for offset, token in tokens)
+
+
+def _parse(text: str, offset: int) -> Matcher:
+    head = _HEAD.match(text)
+    if head is None:
+        raise MatcherError(
+            f'{text.strip()!r} is no matcher; write name="value", with =, !=, =~ or !~',
+            offset + len(text) - len(text.lstrip(_SPACE)) + 1,
+        )
+    name, operator = head.group(1), Operator(head.group(2))
+    at = offset + head.end() + 1
+    value = _unescape(text[head.end() :].rstrip(_SPACE), at)
+    if operator not in {Operator.MATCHES, Operator.NOT_MATCHES}:
+        return Matcher(name, operator, value)
+    return Matcher(name, operator, value, compile_pattern(value, at))
+
+
+def _unescape(raw: str, column: int) -> str:
+    quoted = raw.startswith('"')
+    body = raw[1:] if quoted else raw
+    shift = column + (1 if quoted else 0)
+    value: list[str] = []
+    closed = escaped = False
+    for index, character in enumerate(body):
+        last = index == len(body) - 1
+        if escaped:
+            escaped = False
+            spurious = character not in '"\\n'
+            value.append("\\" + character if spurious else {"n": "\n"}.get(character, character))
+        elif character == "\\" and not last:
+            escaped = True
+        elif character == '"':
+            if not quoted or not last:
+                raise MatcherError("the value holds a double quote that needs a \\", shift + index)
+            closed = True
+        else:
+            value.append(character)
+    if quoted and not closed:
+        raise MatcherError("the value's double quote is never closed", column)
+    return "".join(value)
+
+
+def compile_pattern(pattern: str, column: int = 1) -> Any:  # noqa: ANN401 - re2 has no types
+    """The compiled RE2 pattern; match with `fullmatch`, for it is anchored at both ends.
+
+    Raises:
+        MatcherError: RE2 refuses it; back-references and look-around do not exist there.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        return re2.compile(f"(?:{pattern})", options)
+    except re2.error as error:
+        detail = error.args[0]
+        shown = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)
+        raise MatcherError(f"RE2 refuses {pattern!r}: {shown}", column) from error
 
 
 def matches(matchers: Sequence[Matcher], labels: Mapping[str, str]) -> bool:
-    """Whether every matcher fits."""
-    return all(matcher.matches(labels) for matcher in matchers)
+    """Whether the labels pass every matcher; no matchers at all let everything pass."""
+    return all(matcher.fits(labels) for matcher in matchers)

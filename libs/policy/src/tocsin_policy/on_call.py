@@ -1,132 +1,55 @@
-"""Who is on call, who a target names, and when business is open. Pure, and right across DST."""
+"""Who is on call."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from tocsin_contracts.incidents import Target
-from tocsin_policy.document import Calendar, Level, Policy, Rotation, Schedule
-
-_DAYS = {Rotation.DAILY: 1, Rotation.WEEKLY: 7}
-_CONDITION = " if "
+from tocsin_policy.document import WEEKDAYS, Layer, Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class OnCall:
-    """Who is on call, and why they."""
+    """Who answers, and why they; `contact` is `None` where the schedule has a gap."""
 
-    contact: str
+    contact: str | None
     reason: str
 
 
 def on_call(schedule: Schedule, at: datetime) -> OnCall:
-    """Who is on call at an instant; an override wins, the newest listed first.
+    """Who is on call at an instant.
 
-    Handovers are at a local time of day, so a week with a clock change is an hour longer or
-    shorter for whoever has it, and the change still comes at the same time by the wall.
+    A handover belongs to whoever comes on. Shifts are counted in days on the wall of the
+    schedule's time zone, so a handover at 09:00 stays at 09:00 when the clocks change; one at a
+    local time that a change skips happens right after the gap, as late as the clock jumped.
     """
     for override in reversed(schedule.overrides):
-        if override.starts_at <= at < override.ends_at:
-            return OnCall(override.contact, "override")
-    local = at.astimezone(ZoneInfo(schedule.time_zone))
-    day = local.date()
-    if local.time() < schedule.handover:
-        day -= timedelta(days=1)
-    turn = (day - schedule.start).days // _DAYS[schedule.rotation]
-    contact = schedule.participants[turn % len(schedule.participants)]
-    return OnCall(contact, f"turn {turn + 1} of the rotation")
+        if override.begins_at <= at < override.ends_at:
+            return OnCall(override.contact, f"override until {override.ends_at.isoformat()}")
+    for layer in reversed(schedule.layers):
+        turn = _turn(layer, ZoneInfo(schedule.time_zone), at)
+        if turn >= 0:
+            contact = layer.participants[turn % len(layer.participants)]
+            return OnCall(contact, f"turn {turn + 1} of the rotation {schedule.name!r}")
+    return OnCall(None, f"no layer of {schedule.name!r} has started")
 
 
-def levels_for(policy: Policy, severity: str) -> tuple[Level, ...]:
-    """The escalation levels of a severity, by number; none for one without escalation."""
-    return tuple(sorted(policy.escalation.get(severity, ()), key=lambda level: level.number))
+def _turn(layer: Layer, zone: ZoneInfo, at: datetime) -> int:
+    first = _first_day(layer)
+    period = 1 if layer.handover.every == "day" else 7
+    turn = (at.astimezone(zone).date() - first).days // period
+    while _handover(layer, zone, first + timedelta(days=period * turn)) > at:
+        turn -= 1
+    return turn
 
 
-def resolve(
-    policy: Policy,
-    targets: Sequence[str],
-    at: datetime,
-    roles: Mapping[str, str],
-    conditions: Mapping[str, str],
-) -> tuple[Target, ...]:
-    """The people that targets name at an instant, each once, in order.
-
-    Args:
-        roles: Role -> contact, as people assigned them in the incident; wins over the policy.
-        conditions: Name -> `true` or `false`, for targets that end in ` if name`.
-    """
-    found: dict[str, Target] = {}
-    for text in targets:
-        target, _, condition = text.partition(_CONDITION)
-        if condition and conditions.get(condition.strip()) != "true":
-            continue
-        for contact_id, via in _contacts(policy, target.strip(), at, roles, depth=0):
-            contact = policy.contacts.get(contact_id)
-            if contact is None or contact_id in found:
-                continue
-            found[contact_id] = Target(
-                contact=contact_id,
-                name=contact.name,
-                role=contact.role,
-                via=via,
-                channels=contact.channels,
-            )
-    return tuple(found.values())
+def _first_day(layer: Layer) -> date:
+    if layer.handover.every == "day":
+        return layer.start
+    wanted = WEEKDAYS.index(layer.handover.weekday)
+    return layer.start + timedelta(days=(wanted - layer.start.weekday()) % 7)
 
 
-_MOST_DEPTH = 3
-
-
-def _contacts(
-    policy: Policy, target: str, at: datetime, roles: Mapping[str, str], *, depth: int
-) -> list[tuple[str, str]]:
-    if depth > _MOST_DEPTH:
-        return []
-    kind, _, name = target.partition(":")
-    match kind:
-        case "everyone":
-            return [(contact, "everyone") for contact in policy.contacts]
-        case "contact":
-            return [(name, target)]
-        case "schedule" if name in policy.schedules:
-            chosen = on_call(policy.schedules[name], at)
-            return [(chosen.contact, f"{target}, {chosen.reason}")]
-        case "team":
-            return [(contact, target) for contact in policy.teams.get(name, ())]
-        case "role":
-            if name in roles:
-                return [(roles[name], f"{target}, assigned")]
-            default = policy.roles.get(name)
-            if default is None:
-                return []
-            inner = _contacts(policy, default, at, roles, depth=depth + 1)
-            return [(contact, f"{target}, {via}") for contact, via in inner]
-        case _:
-            return []
-
-
-_LONGEST_CLOSURE = 400
-
-
-def next_open(calendar: Calendar, at: datetime) -> datetime:
-    """`at` if business is open then, else the next opening.
-
-    Raises:
-        ValueError: It does not open within a year.
-    """
-    zone = ZoneInfo(calendar.time_zone)
-    local = at.astimezone(zone)
-    for days in range(_LONGEST_CLOSURE):
-        day = local.date() + timedelta(days=days)
-        if day.weekday() not in calendar.weekdays or day in calendar.holidays:
-            continue
-        opens = datetime.combine(day, calendar.opens, zone)
-        closes = datetime.combine(day, calendar.closes, zone)
-        if at < opens:
-            return opens.astimezone(at.tzinfo)
-        if at < closes:
-            return at
-    raise ValueError("the calendar does not open within a year")
+def _handover(layer: Layer, zone: ZoneInfo, day: date) -> datetime:
+    return datetime.combine(day, layer.handover.at, zone).astimezone(UTC)

@@ -1,55 +1,69 @@
-"""A policy at another pace: two hours of escalation in two minutes."""
+"""A policy in a hurry: the same shape, its hours in seconds."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from tocsin_policy.document import Cadence, Policy, Severity
+from tocsin_policy.document import Cadence, Part, Policy, Severity
+
+P = TypeVar("P", bound=Part)
+
+_LEAST = timedelta(milliseconds=1)
 
 
-def scaled(policy: Policy, divisor: int) -> Policy:
-    """The policy with every deadline divided by `divisor`.
+def scaled(policy: Policy, divisor: float) -> Policy:
+    """The policy with what people wait for divided: for demonstrations and rehearsals.
 
-    Levels, response, acknowledgement, updates, review, reopening and resolution are. What a step
-    or a call may take is not: the world does not run faster.
+    Divided are escalation levels, response targets, update cadences, acknowledge timeouts, the
+    reopening window, automatic resolution and reviews. Not divided are the time limits of
+    playbook steps and their calls: a machine is no faster because people pretend to be. Durations
+    are kept to a millisecond, and one that is not zero does not become zero.
+
+    Raises:
+        ValueError: The divisor is not above zero.
     """
-    if divisor == 1:
-        return policy
+    if divisor <= 0:
+        raise ValueError("the divisor must be above zero")
 
-    def by(duration: timedelta | None) -> timedelta | None:
-        return None if duration is None else duration / divisor
+    def divided(duration: timedelta) -> timedelta:
+        if not duration:
+            return duration
+        return max(_LEAST, timedelta(milliseconds=round(duration / divisor / _LEAST)))
 
-    def severity(whole: Severity) -> Severity:
-        update: dict[str, Any] = {
-            "response_target": by(whole.response_target),
-            "acknowledge_timeout": by(whole.acknowledge_timeout),
-        }
-        if whole.updates is not None:
-            update["updates"] = Cadence(
-                first_within=whole.updates.first_within / divisor,
-                every=whole.updates.every / divisor,
+    def severity(held: Severity) -> Severity:
+        change: dict[str, Any] = {}
+        for name in ("response_target", "acknowledge_timeout"):
+            duration = getattr(held, name)
+            if duration is not None:
+                change[name] = divided(duration)
+        if held.updates is not None:
+            change["updates"] = Cadence(
+                first_within=divided(held.updates.first_within), every=divided(held.updates.every)
             )
-        if whole.review is not None:
-            update["review"] = whole.review.model_copy(
-                update={"due_within": whole.review.due_within / divisor}
-            )
-        return whole.model_copy(update=update)
+        if held.review is not None:
+            due_within = divided(held.review.due_within)
+            change["review"] = held.review.model_copy(update={"due_within": due_within})
+        return _changed(held, change)
 
     escalation = {
-        name: tuple(level.model_copy(update={"after": level.after / divisor}) for level in levels)
+        name: tuple(_changed(level, {"after": divided(level.after)}) for level in levels)
         for name, levels in policy.escalation.items()
     }
-    grouping = policy.grouping.model_copy(
-        update={
-            "reopen_within": policy.grouping.reopen_within / divisor,
-            "auto_resolve_after": policy.grouping.auto_resolve_after / divisor,
-        }
-    )
-    return policy.model_copy(
-        update={
-            "severities": tuple(severity(whole) for whole in policy.severities),
+    grouping = {
+        "reopen_within": divided(policy.grouping.reopen_within),
+        "auto_resolve_after": divided(policy.grouping.auto_resolve_after),
+    }
+    # Built anew rather than copied: a copy would carry along what the original has cached.
+    return Policy(
+        **{
+            **{name: getattr(policy, name) for name in Policy.model_fields},
+            "severities": tuple(severity(held) for held in policy.severities),
             "escalation": escalation,
-            "grouping": grouping,
+            "grouping": _changed(policy.grouping, grouping),
         }
     )
+
+
+def _changed(part: P, change: dict[str, Any]) -> P:
+    return part.model_copy(update=change)

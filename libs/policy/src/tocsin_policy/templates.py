@@ -1,141 +1,219 @@
-"""Templates: Jinja2 in an immutable sandbox, bounded in what it may build.
+"""What people read, made from templates that cannot run away.
 
-The sandbox alone is no limit on resources: `*`, `**`, `%` and the filters that pad or repeat can
-build a gigabyte from a line, so they are not there.
+A sandbox is no limit on memory: `'a' * 10**9` or `'a'|center(10**9)` fill it without a forbidden
+call. So a template may hold only the parts of the language listed here, none of which builds more
+than it is given, and its output is cut at a maximum.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
+from jinja2 import Template as Compiled
+from jinja2 import TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-MOST_TEXT = 20_000
-"""Characters of a rendered text."""
+from tocsin_contracts.incidents import Message
+from tocsin_policy.document import Policy, Template
 
-MOST_LOOPS = 1_000
-"""Turns of a template's loops together."""
+MOST_SUBJECT = 500
+MOST_BODY = 20_000
+"""Characters of a rendered message; what is over is cut."""
 
-_KEPT_FILTERS = frozenset(
-    {
-        "default",
-        "d",
-        "first",
-        "join",
-        "last",
-        "length",
-        "lower",
-        "replace",
-        "title",
-        "trim",
-        "upper",
-    }
+VARIABLES: Mapping[str, str] = {
+    "incident": "id of the incident",
+    "system": "name of the system",
+    "title": "what happened, in a line",
+    "severity": "name of the severity",
+    "definition": "what the severity means",
+    "status": "open, acknowledged, mitigated, resolved …",
+    "service": "the affected service",
+    "rule": "the rule that decided the severity",
+    "reason": "why that severity, or why this message",
+    "playbook": "title of the playbook that fits",
+    "opened_at": "when it opened",
+    "now": "when the message was made",
+    "level": "number of the escalation level",
+    "target": "name of the person it is for",
+    "role": "what they are in this incident",
+    "via": "the schedule, team or role that named them",
+    "by": "who acknowledged, resolved or wrote",
+    "text": "the update, the resolution or the note itself",
+    "duration": "how long it took, or has taken",
+    "next_update": "when the next update is due",
+    "updates_every": "how often updates are promised",
+    "review_due": "when the review is due",
+    "step": "title of the step that waits for approval",
+    "call": "what exactly that step would do",
+    "risk": "how dangerous it is",
+    "approvals": "how many people must agree",
+    "alerts": "list of alerts, each with name, labels and annotations",
+}
+"""Variables a template may use. One that has no value for a message is empty."""
+
+DEFAULTS: Mapping[str, Template] = {
+    "page": Template(
+        subject="[{{ severity }}] {{ title }}",
+        body="{{ title }}\nSystem: {{ system }}{% if service %}\nService: {{ service }}{% endif %}"
+        "\nSeverity: {{ severity }} ({{ reason }})\nOpened: {{ opened_at }}"
+        "\nLevel {{ level }}: {{ target }}, {{ role }}\nIncident: {{ incident }}",
+    ),
+    "opened": Template(
+        subject="[{{ severity }}] {{ title }}",
+        body="{{ incident }} opened at {{ opened_at }}: {{ reason }}",
+    ),
+    "acknowledged": Template(
+        subject="[{{ severity }}] acknowledged: {{ title }}",
+        body="{{ by }} has taken {{ incident }}.",
+    ),
+    "resolved": Template(
+        subject="[{{ severity }}] resolved: {{ title }}",
+        body="{{ incident }} is resolved{% if by %} by {{ by }}{% endif %}"
+        "{% if duration %} after {{ duration }}{% endif %}.{% if text %}\n{{ text }}{% endif %}",
+    ),
+    "initial_update": Template(
+        subject="[{{ severity }}] {{ title }}",
+        body="We are looking into it.{% if text %}\n{{ text }}{% endif %}",
+    ),
+    "update": Template(
+        subject="[{{ severity }}] update: {{ title }}",
+        body="{{ text }}{% if next_update %}\nNext update: {{ next_update }}{% endif %}",
+    ),
+    "reminder": Template(
+        subject="[{{ severity }}] overdue: {{ title }}",
+        body="{{ reason }} ({{ incident }}). {{ target }}, this is yours as {{ role }}.",
+    ),
+    "approval": Template(
+        subject="[{{ severity }}] approval needed: {{ step }}",
+        body="{{ incident }}, {{ playbook }}: {{ step }}\nRuns: {{ call }}\nRisk: {{ risk }}",
+    ),
+}
+"""Templates of every message there is, for a policy that does not bring its own."""
+
+_FILTERS = frozenset({"capitalize", "default", "first", "last", "length", "lower", "trim", "upper"})
+_TESTS = frozenset({"defined"})
+_NODES = (
+    nodes.Template,
+    nodes.Output,
+    nodes.TemplateData,
+    nodes.Name,
+    nodes.Const,
+    nodes.Getattr,
+    nodes.Getitem,
+    nodes.Filter,
+    nodes.Test,
+    nodes.If,
+    nodes.For,
+    nodes.Compare,
+    nodes.Operand,
+    nodes.And,
+    nodes.Or,
+    nodes.Not,
+    nodes.CondExpr,
 )
-_REFUSED = (nodes.Mul, nodes.Pow, nodes.Mod, nodes.CallBlock, nodes.Macro, nodes.Include)
+_WORDS = {
+    nodes.Mul: "`*`",
+    nodes.Pow: "`**`",
+    nodes.Concat: "`~`",
+    nodes.Add: "`+`",
+    nodes.Mod: "`%`",
+    nodes.Call: "a call",
+}
 
 
-class TemplateFailed(ValueError):
-    """A template does not compile or does not render."""
+@dataclass(frozen=True, slots=True)
+class TemplateFault:
+    """What is wrong with a template, and in which of its lines.
+
+    Attributes:
+        unknown: The name that means nothing, if that is what is wrong.
+        known: The names that would mean something there.
+    """
+
+    message: str
+    line: int
+    unknown: str | None = None
+    known: tuple[str, ...] = ()
 
 
-class _Environment(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**", "%", "+"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:  # noqa: ANN401, ARG002 - jinja's signature
-        if operator == "+" and isinstance(left, int) and isinstance(right, int):
-            return left + right
-        raise TemplateFailed(f"templates have no operator {operator!r}; use ~ to join texts")
-
-
-def _environment() -> _Environment:
-    environment = _Environment(undefined=StrictUndefined, autoescape=False)
-    for name in set(environment.filters) - _KEPT_FILTERS:
-        del environment.filters[name]
+def _environment() -> ImmutableSandboxedEnvironment:
+    # Plain text for chat, mail and pagers; whoever puts it into HTML escapes it there.
+    environment = ImmutableSandboxedEnvironment(autoescape=False)
     environment.globals.clear()
+    environment.filters = {name: environment.filters[name] for name in _FILTERS}
     return environment
 
 
 _ENVIRONMENT = _environment()
 
 
-@lru_cache(maxsize=2_000)
-def _compiled(text: str) -> Template:
+def template_faults(text: str) -> tuple[TemplateFault, ...]:
+    """What keeps a template from being used; nothing for a good one."""
     try:
         tree = _ENVIRONMENT.parse(text)
-        refused = next(tree.find_all(_REFUSED), None)
-        if refused is not None:
-            what = type(refused).__name__.lower()
-            raise TemplateFailed(f"line {refused.lineno}: {what} is not for templates")
-        return _ENVIRONMENT.from_string(text)
-    except TemplateError as error:
-        raise TemplateFailed(str(error)) from error
+    except TemplateSyntaxError as error:
+        return (TemplateFault(error.message or "no template", error.lineno),)
+    return tuple(_faults(tree))
 
 
-def check_text(text: str, variables: frozenset[str]) -> None:
-    """Raise `TemplateFailed` if a template does not compile or uses an undeclared variable."""
-    _compiled(text)
-    unknown = meta.find_undeclared_variables(_ENVIRONMENT.parse(text)) - variables
-    if unknown:
-        raise TemplateFailed(f"unknown variable {min(unknown)!r}")
+def _faults(tree: nodes.Template) -> Iterator[TemplateFault]:
+    loops = list(tree.find_all(nodes.For))
+    own = {name.name for loop in loops for name in loop.target.find_all(nodes.Name)}
+    own |= {loop.target.name for loop in loops if isinstance(loop.target, nodes.Name)}
+    known = (*VARIABLES, *sorted(own))
+    for node in tree.find_all(nodes.Node):
+        if not isinstance(node, _NODES):
+            word = next((w for kind, w in _WORDS.items() if isinstance(node, kind)), None)
+            shown = word or f"`{type(node).__name__.lower()}`"
+            yield TemplateFault(f"a template may not use {shown}", node.lineno)
+        elif isinstance(node, nodes.Name) and node.name not in known:
+            yield TemplateFault(
+                f"unknown variable {node.name!r}", node.lineno, node.name, tuple(VARIABLES)
+            )
+        elif isinstance(node, nodes.Filter) and node.name not in _FILTERS:
+            yield TemplateFault(
+                f"unknown filter {node.name!r}", node.lineno, node.name, tuple(sorted(_FILTERS))
+            )
+        elif isinstance(node, nodes.Test) and node.name not in _TESTS:
+            yield TemplateFault(
+                f"unknown test {node.name!r}", node.lineno, node.name, tuple(_TESTS)
+            )
+        elif isinstance(node, nodes.For) and (node.recursive or list(node.find_all(nodes.For))):
+            yield TemplateFault("a loop may not hold a loop", node.lineno)
 
 
-def render_text(text: str, variables: Mapping[str, Any]) -> str:
-    """The text, cut to `MOST_TEXT`.
+@lru_cache(maxsize=512)
+def _compiled(text: str) -> Compiled:
+    return _ENVIRONMENT.from_string(text)
+
+
+def _rendered(text: str, variables: Mapping[str, Any], most: int) -> str:
+    parts: list[str] = []
+    length = 0
+    for part in _compiled(text).generate(dict.fromkeys(VARIABLES, "") | dict(variables)):
+        parts.append(part)
+        length += len(part)
+        if length > most:
+            return "".join(parts)[: most - 1] + "…"
+    return "".join(parts)
+
+
+def render(policy: Policy, name: str, variables: Mapping[str, Any]) -> Message:
+    """The message of a template of the policy, or of the default of that name.
+
+    Subject and body are cut at `MOST_SUBJECT` and `MOST_BODY`; the subject is one line.
+
+    Args:
+        variables: Values of `VARIABLES`; what is left out is empty.
 
     Raises:
-        TemplateFailed: It does not compile, or uses what is not there.
+        KeyError: No template has this name.
     """
-    built: list[str] = []
-    size = 0
-    try:
-        for chunk in _compiled(text).generate(**variables):
-            built.append(chunk)
-            size += len(chunk)
-            if size > MOST_TEXT or len(built) > 10 * MOST_LOOPS:
-                break
-    except TemplateError as error:
-        raise TemplateFailed(str(error)) from error
-    return "".join(built)[:MOST_TEXT]
-
-
-VARIABLES: Mapping[str, frozenset[str]] = {
-    name: frozenset(
-        {
-            "incident",
-            "system",
-            "severity",
-            "title",
-            "service",
-            "rule",
-            "reason",
-            "opened_at",
-            "status",
-            "level",
-            "target",
-            "also_told",
-            "next_level",
-            "alerts",
-            "firing",
-            "by",
-            "text",
-            "about",
-            "status_page",
-            "duration",
-            "drill",
-        }
+    template = policy.templates.get(name) or DEFAULTS[name]
+    subject = _rendered(template.subject, variables, MOST_SUBJECT)
+    return Message(
+        subject=" ".join(subject.split()), body=_rendered(template.body, variables, MOST_BODY)
     )
-    for name in ("page", "acknowledged", "resolved", "update", "reminder", "approval")
-}
-"""Templates the system renders, and what each may use. Others are kept for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A message as people read it."""
-
-    subject: str
-    body: str

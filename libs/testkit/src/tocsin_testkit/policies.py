@@ -31,17 +31,20 @@ def a_policy(system: str = "shop", **changes: Any) -> Policy:  # noqa: ANN401 - 
         changes: Top-level parts of the document to replace.
     """
     document: dict[str, Any] = {
+        "owner": "tests",
         "system": system,
+        "owner": "the tests",
         "claims": [[f'system="{system}"']],
         "severities": [
             {
                 "name": "critical",
                 "definition": "customers notice",
                 "response_target": "3m",
+                "pages": True,
                 "updates": {"first_within": "10m", "every": "15m"},
                 "acknowledge_timeout": "20m",
             },
-            {"name": "minor", "definition": "nobody notices", "pages": False},
+            {"name": "minor", "definition": "nobody notices"},
         ],
         "classification": {
             "rules": [
@@ -52,7 +55,7 @@ def a_policy(system: str = "shop", **changes: Any) -> Policy:  # noqa: ANN401 - 
                     "urgent": True,
                 }
             ],
-            "default_severity": "minor",
+            "default": "minor",
         },
         "grouping": {"by": ["alertname"], "reopen_within": "30m", "auto_resolve_after": "5m"},
         "contacts": {
@@ -67,10 +70,9 @@ def a_policy(system: str = "shop", **changes: Any) -> Policy:  # noqa: ANN401 - 
         },
         "schedules": {
             "primary": {
+                "name": "primary on call",
                 "time_zone": "UTC",
-                "start": "2026-01-05",
-                "handover": "09:00",
-                "participants": ["alice"],
+                "layers": [{"start": "2026-01-05", "participants": ["alice"]}],
             }
         },
         "escalation": {
@@ -81,8 +83,8 @@ def a_policy(system: str = "shop", **changes: Any) -> Policy:  # noqa: ANN401 - 
             ]
         },
         "channels": {
-            "pagerduty": {"kind": "pagerduty"},
-            "slack": {"kind": "slack"},
+            "pagerduty": {"kind": "pagerduty", "endpoint": "pagerduty"},
+            "slack": {"kind": "slack", "endpoint": "slack"},
         },
         **changes,
     }
