@@ -72,6 +72,7 @@ class Runtime:
         self._closing: list[Work] = []
         self._ready: dict[str, Callable[[], bool]] = {}
         self._started: list[asyncio.Task[None]] = []
+        self._wired = False
 
     async def follow(self, topic: str, apply: Callable[[Record], object]) -> Follower:
         """A follower that has applied all that is in `topic` now, and goes on."""
@@ -154,6 +155,8 @@ class Runtime:
 
     def unready(self) -> dict[str, str]:
         """What is not ready yet, or no longer; empty when work can be done."""
+        if not self._wired:  # what is to become ready is not known yet
+            return {"service": "starting"}
         limit = self.settings.stale_after.total_seconds()
         found = self.health()
         for number, engine in enumerate(self._engines):
@@ -162,6 +165,9 @@ class Runtime:
                 found[f"engine {number}"] = "has no partitions yet"
             elif progress["batch"] > limit:
                 found[f"engine {number}"] = f"same batch for {progress['batch']:.0f} s"
+        for number, door in enumerate(self._doors):
+            if not door.started:
+                found[f"door {number}"] = "not listening yet"
         found.update({name: "not ready" for name, check in self._ready.items() if not check()})
         return found
 
@@ -177,6 +183,7 @@ class Runtime:
                 _report(wiring)
             elif wiring in done:
                 tasks = self._start()
+                self._wired = True
                 log.info("service.started")
                 done, _ = await asyncio.wait({asked, *tasks}, return_when=asyncio.FIRST_COMPLETED)
                 for task in done - {asked}:
