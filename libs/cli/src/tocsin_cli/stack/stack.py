@@ -122,6 +122,9 @@ class Stack:
                 running.
         """
         if self.running:
+            said = self._maybe_said()
+            if said is None or said.phase == "starting":
+                raise StackProblem("someone else is starting or stopping it; try again soon")
             return
         command = [sys.executable, "-m", "tocsin_cli.stack.supervisor"]
         command += ["--root", str(self.root), "--partitions", str(self._partitions)]
