@@ -62,6 +62,9 @@ class Policies:
         if self._changed is not None:
             self._changed(version.policy.system)
 
+    def __len__(self) -> int:
+        return len(self._in_force)
+
     def __getitem__(self, system: str) -> InForce:
         """The policy in force. Raises `KeyError` for a system that has none."""
         return self._in_force[system]

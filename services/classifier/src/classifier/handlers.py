@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NoReturn
 
 from classifier.domain.deciding import Delivery, decide, refuse
@@ -15,10 +15,16 @@ from tocsin_contracts.event import Cause, Event, Fact
 from tocsin_contracts.ids import key_of
 from tocsin_incident import Book, IncidentState
 from tocsin_runtime.events import decode, outgoing
-from tocsin_runtime.failures import Poison
+from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Clock, Publisher
 from tocsin_runtime.publishing import insist
 from tocsin_runtime.records import Outgoing, Record
+
+POLICY_PATIENCE = timedelta(seconds=10)
+"""How long an alert waits for the policy that claimed it at the door; that came another way."""
+
+UNCLAIMED = "unclaimed"
+"""Key ingestion gives to alerts that no policy claims."""
 
 
 class Classifier:
@@ -94,6 +100,7 @@ class Classifier:
         for (_, key), deliveries in by_key.items():
             in_force = self._policies.get(key.partition("/")[0])
             if in_force is None:
+                self._await_policy(deliveries)
                 await self._refuse(deliveries)
             in_force_of[key] = in_force
         incidents: list[Event[Fact]] = []
@@ -128,6 +135,12 @@ class Classifier:
     async def _write(self, events: Sequence[Event[Fact]]) -> None:
         records: list[Outgoing] = [outgoing(event) for event in events]
         await insist(self._publisher, self._clock, records)
+
+    def _await_policy(self, deliveries: Sequence[Delivery]) -> None:
+        """Have deliveries come again that may have overtaken the policy they belong to."""
+        newest = max(delivery.observed.received_at for delivery in deliveries)
+        if deliveries[0].event.key != UNCLAIMED and self._clock.now() - newest < POLICY_PATIENCE:
+            raise Transient("policy_on_its_way")
 
     async def _refuse(self, deliveries: Sequence[Delivery]) -> NoReturn:
         now = self._clock.now()

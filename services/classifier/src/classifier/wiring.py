@@ -7,6 +7,7 @@ from classifier.settings import ClassifierSettings
 from tocsin_casebook import Casebook, Policies
 from tocsin_runtime.lifecycle import Runtime
 from tocsin_runtime.settings import EngineName
+from tocsin_runtime.telemetry import gauge
 
 LANES = ("alerts.urgent", "incidents", "alerts")
 """Urgent alerts first; then what the log says of incidents, so that a storm is judged by it."""
@@ -16,6 +17,7 @@ async def wire(runtime: Runtime, _settings: ClassifierSettings) -> None:
     """Put the classifier together."""
     policies = Policies()
     await runtime.follow("policies", policies.apply)
+    gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     handler = Classifier(
         casebook=Casebook(runtime.reader),
         policies=policies,

@@ -13,6 +13,7 @@ async def wire(runtime: Runtime, settings: EscalationTimerSettings) -> None:
     """Put the escalation-timer together."""
     policies = Policies()
     await runtime.follow("policies", policies.apply)
+    gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     handler = EscalationTimer(
         casebook=Casebook(runtime.reader),
         policies=policies,

@@ -15,6 +15,7 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     """Put ingestion together: the door, and the stage behind it."""
     policies = Policies()
     await runtime.follow("policies", policies.apply)
+    gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     door = HttpDoor(
         Door(publisher=runtime.publisher, policies=policies, clock=runtime.clock),
         runtime.clock,

@@ -33,6 +33,7 @@ async def wire(runtime: Runtime, settings: NotifierSettings) -> None:
     """Put the notifier together."""
     policies = Policies()
     await runtime.follow("policies", policies.apply)
+    gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     started = runtime.clock.now().strftime("%Y%m%dT%H%M%S.%f")
     handler = Notifier(
         casebook=Casebook(runtime.reader),

@@ -11,12 +11,14 @@ from remediation.handlers import Remediator
 from remediation.settings import RemediationSettings
 from tocsin_casebook import INCIDENTS, Casebook, Policies
 from tocsin_runtime.lifecycle import Runtime
+from tocsin_runtime.telemetry import gauge
 
 
 async def wire(runtime: Runtime, settings: RemediationSettings) -> None:
     """Put remediation together."""
     policies = Policies()
     await runtime.follow("policies", policies.apply)
+    gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     started = runtime.clock.now().strftime("%Y%m%dT%H%M%S.%f")
     endpoints = {name: str(url) for name, url in settings.endpoints.items()}
     handler = Remediator(
