@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
@@ -17,6 +18,7 @@ from tocsin_runtime.failures import Poison
 from tocsin_runtime.following import Follower, restore
 from tocsin_runtime.ports import Publisher, Reader
 from tocsin_runtime.records import Outgoing, Position, Record
+from tocsin_testkit.memory_log import MemoryLog
 from tocsin_testkit.real_kafka import RealKafka
 
 
@@ -29,9 +31,17 @@ class Log:
     create: Callable[[str, int], Awaitable[str]]
 
 
-@pytest.fixture(params=[pytest.param("kafka", marks=pytest.mark.kafka)])
-async def log(request: pytest.FixtureRequest, kafka: RealKafka) -> AsyncIterator[Log]:
-    assert request.param == "kafka"
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
+    if request.param == "memory":
+        memory = MemoryLog(SystemClock(), {f"t{count}": count for count in (1, 2, 3, 4)})
+
+        async def known(_name: str, partitions: int) -> str:
+            return f"t{partitions}"
+
+        yield Log(memory, memory, known)
+        return
+    kafka = await started(request)
     connection = KafkaConnection(kafka.bootstrap, kafka.named("client"))
     publisher = KafkaPublisher(connection, SystemClock())
     reader = KafkaReader(connection)
@@ -42,6 +52,13 @@ async def log(request: pytest.FixtureRequest, kafka: RealKafka) -> AsyncIterator
     yield Log(publisher, reader, create)
     await reader.stop()
     await publisher.stop()
+    await kafka.delete_created()
+
+
+async def started(request: pytest.FixtureRequest) -> RealKafka:
+    """The broker, asked for only by the parameter that needs it."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    return RealKafka(request.getfixturevalue("kafka_bootstrap"), f"{name}.{os.getpid()}")
 
 
 def some(topic: str, count: int, *, partition: int | None = 0) -> list[Outgoing]:
@@ -139,26 +156,6 @@ async def test_a_follower_of_an_empty_topic_is_caught_up_at_once(log: Log) -> No
     task = asyncio.create_task(follower.run())
     await follower.caught_up()
     task.cancel()
-
-
-@pytest.mark.kafka
-async def test_a_range_that_ends_in_a_transaction_marker_ends(kafka: RealKafka) -> None:
-    topic = await kafka.create("t")
-    producer = AIOKafkaProducer(
-        bootstrap_servers=kafka.bootstrap, transactional_id=kafka.named("tx")
-    )
-    await producer.start()
-    async with producer.transaction():
-        await producer.send_and_wait(topic, b"only")
-    await producer.stop()
-    reader = KafkaReader(KafkaConnection(kafka.bootstrap, "reader"))
-    start, end = 0, 0
-    while end < 2:  # the marker follows the answer to the commit
-        start, end = await reader.bounds(topic, 0)
-    got = [record.value async for record in reader.read(topic, 0, start, end)]
-    got_of_marker = [record.value async for record in reader.read(topic, 0, 1, end)]
-    await reader.stop()
-    assert (start, end, got, got_of_marker) == (0, 2, [b"only"], [])
 
 
 @pytest.mark.kafka
