@@ -445,17 +445,6 @@ class Policy(Part):
         _no_duplicates(tuple(severity.name for severity in severities))
         return severities
 
-    @field_validator("escalation")
-    @classmethod
-    def _levels_rise(cls, escalation: dict[str, tuple[Level, ...]]) -> dict[str, tuple[Level, ...]]:
-        for name, levels in escalation.items():
-            if [level.number for level in levels] != list(range(1, len(levels) + 1)):
-                raise ValueError(f"levels of {name} must be numbered 1, 2, 3 … in order")
-            times = [level.after for level in levels]
-            if times != sorted(times):
-                raise ValueError(f"levels of {name} must come in order of time")
-        return escalation
-
     @cached_property
     def claim_matchers(self) -> tuple[tuple[Matcher, ...], ...]:
         """What `claims` says, compiled once."""

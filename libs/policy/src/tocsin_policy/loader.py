@@ -138,7 +138,8 @@ def _checked(plain: dict[str, Any], marks: CommentedMap | None, file: str) -> Po
     try:
         policy = Policy.model_validate(plain)
     except ValidationError as error:
-        found = [_finding(detail) for detail in error.errors(include_url=False)]
+        details = error.errors(include_url=False)
+        found = [_finding(detail) for detail in details if not _follows(detail, details)]
         raise PolicyRefused(_problems(found, marks, file)) from error
     found = list(findings(policy))
     if found:
@@ -180,6 +181,14 @@ def _duplicate(file: str, error: DuplicateKeyError) -> Problem:
     said = (error.problem or "").split('"')
     name = said[1] if len(said) > 1 else "?"
     return Problem(file, line, column, "", f"the key {name!r} stands here a second time")
+
+
+def _follows(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
+    """Whether it is only because of an item's own problem that a list is said to be short."""
+    here = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        len(other["loc"]) > len(here) and other["loc"][: len(here)] == here for other in details
+    )
 
 
 def _finding(detail: ErrorDetails) -> Finding:

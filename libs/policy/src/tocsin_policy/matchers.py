@@ -142,7 +142,7 @@ def compile_pattern(pattern: str, column: int = 1) -> Any:  # noqa: ANN401 - re2
     options = re2.Options()
     options.log_errors = False
     try:
-        return re2.compile(f"(?:{pattern})", options)
+        return re2.compile(f"(?:{pattern})", options)  # type: ignore[no-untyped-call]
     except re2.error as error:
         detail = error.args[0]
         shown = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)

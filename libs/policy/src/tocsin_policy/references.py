@@ -31,12 +31,18 @@ class Finding:
 
 def nearest(name: str, names: Collection[str]) -> str:
     """A hint at the nearest right name, or at all there are if none is near."""
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, sorted(names), n=3, cutoff=0.5)
     if near:
-        return f"did you mean {near[0]!r}?"
+        best = _likeness(name, near[0])
+        equal = sorted(other for other in near if _likeness(name, other) == best)
+        return f"did you mean {' or '.join(map(repr, equal))}?"
     if not names:
         return "none is defined"
     return f"one of: {', '.join(sorted(names)[:20])}"
+
+
+def _likeness(name: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, name).ratio()
 
 
 def findings(policy: Policy) -> tuple[Finding, ...]:
@@ -52,6 +58,13 @@ def _all(policy: Policy) -> Iterator[Finding]:
     for name, levels in policy.escalation.items():
         yield from _known("severity", name, severities, ("escalation", name))
         for index, level in enumerate(levels):
+            at: Location = ("escalation", name, index)
+            if level.number != index + 1:
+                yield Finding(
+                    (*at, "number"), f"this is level {index + 1}", "number them 1, 2, 3 …"
+                )
+            if index and level.after < levels[index - 1].after:
+                yield Finding((*at, "after"), "a level comes no earlier than the one before it")
             for place, target in enumerate(level.targets):
                 yield from _target(policy, target, ("escalation", name, index, "targets", place))
     for name, held in policy.announcements.items():
