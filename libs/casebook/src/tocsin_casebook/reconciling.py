@@ -146,11 +146,18 @@ class Reconciler:
         """
         looked = list(incidents)
         events: list[Event[Fact]] = []
-        await self.write(())
-        for incident in looked:
-            events.extend(self._owed(incident))
-        if events:
-            await self.write(events)
+        written = False
+        try:
+            await self.write(())
+            for incident in looked:
+                events.extend(self._owed(incident))
+            if events:
+                await self.write(events)
+            written = True
+        finally:
+            if not written:
+                # The same records come again, but are folded already: only this remembers them.
+                self._touched.update(dict.fromkeys(looked))
         if self._looked is not None:
             for incident in looked:
                 found = self._casebook.find(incident)

@@ -27,9 +27,10 @@ from tocsin_policy import Policy
 from tocsin_testkit.builders import AnAlert, a_webhook
 from tocsin_testkit.channels import Arrival
 from tocsin_testkit.clock import EPOCH
+from tocsin_testkit.faults import Faults, NoFaults
 from tocsin_testkit.loop import simulate
 from tocsin_testkit.policies import a_policy, published
-from tocsin_testkit.system import System
+from tocsin_testkit.system import Service, System
 
 
 def minutes(count: float) -> timedelta:
@@ -181,6 +182,7 @@ class Timeline:
     start: datetime = EPOCH
     acts: list[_Act] = field(default_factory=list)
     _wants: list[tuple[timedelta, Want]] = field(default_factory=list)
+    _ended_at: datetime | None = None
 
     def at(self, **duration: float) -> Moment:
         """The moment so long after the start, to have something happen in."""
@@ -191,9 +193,8 @@ class Timeline:
         self._wants.extend((when.since_start, want) for want in wants)
 
     def incidents(self) -> list[IncidentState]:
-        """Every incident, refolded from the log, oldest first."""
-        states = self.system.incidents().values()
-        return sorted(states, key=lambda state: (state.opened_at, state.incident))
+        """Every incident as it stands, or stood when the run ended, oldest first."""
+        return list(self.system.incidents(until=self._ended_at).values())
 
     def incident(self, of: str = "") -> IncidentState:
         """The one incident whose title has `of` in it.
@@ -215,22 +216,27 @@ class Timeline:
         Pages must be exactly those wanted. Messages of another purpose are judged only if the
         scenario wants any of that purpose.
         """
+        await self.play(until=until)
+        self._judge()
+
+    async def play(self, *, until: timedelta) -> None:
+        """Have it all happen, and judge nothing: for a test that looks for itself."""
         await self.system.start()
         self.start = self.system.clock.now()
         for act in sorted(self.acts, key=lambda act: act.since_start):
             await self._pass(act.since_start)
             await act.run()
         await self._pass(until)
-        # What is due at this very instant happens too; nothing later does.
+        # What is due at this very instant still happens; what is due later is not looked at.
+        self._ended_at = self.system.clock.now()
         await self.system.settle()
-        self._judge(until)
 
     async def _pass(self, until: timedelta) -> None:
         await self.system.clock.sleep(self.start + until - self.system.clock.now())
 
-    def _judge(self, until: timedelta) -> None:
+    def _judge(self) -> None:
         purposes = {Purpose.PAGE, *(want.purpose for _, want in self._wants)}
-        got = [g for g in self.got() if g.purpose in purposes and g.since_start <= until]
+        got = [g for g in self.got() if g.purpose in purposes]
         rest = list(got)
         right: list[tuple[timedelta, Want, Got]] = []
         missing: list[tuple[timedelta, Want]] = []
@@ -245,10 +251,14 @@ class Timeline:
             raise AssertionError(self._table(right, missing, rest))
 
     def got(self) -> list[Got]:
-        """Every message that reached somebody, the channels of one page together."""
+        """Every message that reached somebody by the end of the run.
+
+        One page over several channels is one message; what a provider merged is not another.
+        """
         grouped: dict[tuple[datetime, Purpose, str, str], list[Arrival]] = {}
         for arrival in self.system.providers.arrivals:
-            if arrival.repeat:
+            late = self._ended_at is not None and arrival.at > self._ended_at
+            if arrival.repeat or late:
                 continue
             target = arrival.sending.target
             who = target.contact if target is not None else arrival.channel
@@ -302,20 +312,29 @@ def _plain(name: str) -> str:
 Test = Callable[..., Awaitable[None]]
 
 
-def scenario(policy: Callable[[], Policy] = a_policy) -> Callable[[Test], Callable[..., None]]:
+def scenario(
+    policy: Callable[[], Policy] = a_policy,
+    *,
+    faults: Callable[[], Faults] = NoFaults,
+    services: Sequence[Service] | None = None,
+) -> Callable[[Test], Callable[..., None]]:
     """Make a test one that gets a `Timeline` as its first argument and runs in virtual time.
 
     Its other arguments are pytest's: fixtures and parameters.
 
     Args:
         policy: Gives the policy in force.
+        faults: Gives what goes wrong.
+        services: Those that run, if not all as they are.
     """
 
     def decorate(test: Test) -> Callable[..., None]:
         @functools.wraps(test)
         def in_virtual_time(**arguments: object) -> None:
             async def main() -> None:
-                await test(Timeline(System(policies=[published(policy())])), **arguments)
+                policies = [published(policy())]
+                system = System(policies=policies, faults=faults(), services=services)
+                await test(Timeline(system), **arguments)
 
             simulate(main())
 

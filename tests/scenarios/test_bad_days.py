@@ -1,0 +1,59 @@
+"""Single misfortunes, each told by itself; `test_seeds.py` has them by the thousand."""
+
+from __future__ import annotations
+
+import pytest
+
+from tocsin_testkit.builders import an_alert
+from tocsin_testkit.faults import Fate, NoFaults, Outcome
+from tocsin_testkit.loop import running_loop
+from tocsin_testkit.timeline import Timeline, minutes, scenario
+
+DOWN = an_alert("Down", system="shop", severity="critical")
+GONE = an_alert("Gone", system="shop", severity="critical")
+
+HANGS = Fate(Outcome.REFUSED, there=40)
+"""Longer than a handler may take, and then it fails."""
+
+SLOW = Fate(Outcome.DONE, there=1)
+FINE = Fate()
+
+
+class Broker(NoFaults):
+    """What becomes of the first publishes of one service; all others are fine."""
+
+    def __init__(self, service: str, *fates: Fate) -> None:
+        self._service = service
+        self._fates = list(fates)
+
+    def append(self) -> Fate:
+        if self._fates and running_loop().actor().name.startswith(self._service):
+            return self._fates.pop(0)
+        return FINE
+
+
+async def _both_are_paged(system: Timeline) -> None:
+    await system.play(until=minutes(1))
+    assert [got.shown for got in system.got()] == ["on-call engineer: alice"] * 2
+
+
+@pytest.mark.parametrize("publish", range(4))
+@pytest.mark.parametrize("service", ["ingestion", "classifier", "escalation-timer", "notifier"])
+def test_a_broker_that_hangs_while_something_is_written_delays_pages_and_loses_none(
+    service: str, publish: int
+) -> None:
+    @scenario(faults=lambda: Broker(service, *[FINE] * publish, HANGS))
+    async def day(system: Timeline) -> None:
+        system.at(minutes=0).push(DOWN, GONE)
+        await _both_are_paged(system)
+
+    day()
+
+
+@scenario(faults=lambda: Broker("notifier", SLOW, HANGS))
+async def test_an_attempt_read_back_beside_something_that_could_not_be_written_is_still_made(
+    system: Timeline,
+) -> None:
+    system.at(seconds=0).push(DOWN)
+    system.at(seconds=0.5).push(GONE)
+    await _both_are_paged(system)
