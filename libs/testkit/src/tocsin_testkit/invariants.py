@@ -8,7 +8,7 @@ there should be: they share no rule with the services.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -16,9 +16,9 @@ from tocsin_casebook import INCIDENTS
 from tocsin_contracts.alerts import Observed
 from tocsin_contracts.dispositions import Disposed
 from tocsin_contracts.event import Event, Fact
-from tocsin_contracts.incidents import NotificationAttempted, Purpose
+from tocsin_contracts.incidents import NotificationAttempted, Purpose, RemediationStarted
 from tocsin_incident import Book, IncidentState, Status, state_bytes
-from tocsin_incident.state import NotificationStatus
+from tocsin_incident.state import NotificationStatus, StepStatus
 from tocsin_runtime.events import decode
 from tocsin_runtime.records import Record
 from tocsin_testkit.channels import Providers
@@ -46,6 +46,8 @@ def check(system: System) -> None:
         *unpaged(system.incidents().values()),
         *provider_keys(system.providers),
         *unattempted(system.log, system.providers),
+        *unfinished(system.incidents().values()),
+        *run_twice(system),
         *strayed(system),
         *bugs(system),
     ]
@@ -75,21 +77,19 @@ def unaccounted(log: MemoryLog) -> list[str]:
     ]
     outcomes: dict[str, set[str]] = defaultdict(set)
     known_ids = set()
-    for _, event in _events(log, ("dispositions",), Disposed):
+    for _, said in _events(log, ("dispositions",), Disposed):
         # The same id is the same fact: what was said first is what was said.
-        if event.id in known_ids:
+        if said.id in known_ids:
             continue
-        known_ids.add(event.id)
-        for disposition in event.fact.dispositions:
+        known_ids.add(said.id)
+        for disposition in said.fact.dispositions:
             outcomes[str(disposition.observation)].add(
                 f"{disposition.outcome} ({disposition.reason}, {disposition.incident})"
             )
-    for observation, where in observations.items():
-        got = outcomes.get(observation, set())
+    for seen, where in observations.items():
+        got = outcomes.get(seen, set())
         if len(got) != 1:
-            wrong.append(
-                f"observation {observation} of {where} has {len(got)} dispositions: {sorted(got)}"
-            )
+            wrong.append(f"observation {seen} of {where} has {len(got)} outcomes: {sorted(got)}")
     wrong += [f"{known} was never seen" for known in outcomes if known not in observations]
     return wrong
 
@@ -181,6 +181,39 @@ def unattempted(log: MemoryLog, providers: Providers) -> list[str]:
     return wrong
 
 
+def unfinished(states: Iterable[IncidentState]) -> list[str]:
+    """A step that was started ends: finished, failed, or in doubt, which asks a person."""
+    return [
+        f"{state.incident}: step {step.proposed.step} stays {step.status} for ever"
+        for state in states
+        for remediation in state.remediations.values()
+        for step in remediation.steps
+        if step.status is StepStatus.STARTED
+    ]
+
+
+def run_twice(system: System) -> list[str]:
+    """A remediation step has its effect at most once, and never without a start in the log."""
+    started: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    calls = {
+        (held.remediation, step.proposed.step): step.proposed.call
+        for state in system.incidents().values()
+        for held in state.remediations.values()
+        for step in held.steps
+    }
+    for _, event in _events(system.log, (INCIDENTS,), RemediationStarted):
+        step = (event.fact.remediation, event.fact.step)
+        started[calls.get(step, "")].add(step)
+    happened: dict[str, int] = defaultdict(int)
+    for effect in system.world.effects:
+        happened[effect.what] += effect.changes
+    return [
+        f"{what} happened {times} times for {len(started[what])} steps that were started"
+        for what, times in happened.items()
+        if times > len(started[what])
+    ]
+
+
 def strayed(system: System) -> list[str]:
     """What each service holds is what the log folds to, however it came to hold it."""
     books: dict[int, Book] = {}
@@ -241,6 +274,3 @@ def _events(log: MemoryLog, topics: Iterable[str], fact: type[F]) -> list[tuple[
             if isinstance(event.fact, fact):
                 found.append((record, event))
     return found  # type: ignore[return-value]  # narrowed by the isinstance above
-
-
-Check = Callable[[System], list[str]]

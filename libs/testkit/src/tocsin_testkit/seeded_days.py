@@ -8,13 +8,10 @@ nothing goes wrong any more, the system settles, and every invariant must hold.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import Status
@@ -22,6 +19,7 @@ from tocsin_testkit import invariants
 from tocsin_testkit.builders import AnAlert, a_webhook, an_alert
 from tocsin_testkit.faults import Rates, SeededFaults
 from tocsin_testkit.loop import Deadlock, Livelock, simulate
+from tocsin_testkit.policies import a_policy, published
 from tocsin_testkit.system import Service, System
 
 SYSTEMS = ("shop", "warehouse")
@@ -61,61 +59,56 @@ class BadDay(AssertionError):
     """An invariant broke; the message says how to run that day again."""
 
 
-def a_policy(system: str) -> PolicyPublished:
-    """A small policy with everything that the seeds need and short times."""
-    people = {
-        name: {"name": name.title(), "role": role, "channels": channels}
-        for name, role, channels in (
-            ("ann", "on-call engineer", ["pager"]),
-            ("bob", "team lead", ["pager", "mail"]),
-            ("cleo", "director", ["chat"]),
-        )
+def day_policy(system: str) -> PolicyPublished:
+    """A policy in which minutes count for hours, with everything the days need."""
+    targets = ("contact:alice", "contact:bob", "contact:carol")
+    restart = {
+        "id": "restart",
+        "title": "Restart",
+        "runner": "http",
+        "http": {"method": "POST", "endpoint": "ops", "path": f"/{system}/restart"},
+        "risk": "safe",
+        "approval": "automatic",
+        "timeout": "10s",
+        "verify": {"http": {"endpoint": "ops", "path": "/healthz"}},
     }
-    targets = ("contact:ann", "contact:bob", "contact:cleo")
-    document: dict[str, Any] = {
-        "version": 1,
-        "system": system,
-        "claims": [[f'system="{system}"']],
-        "severities": [
-            {"name": "P0", "definition": "down", "response_target": "2m"},
-            {"name": "P1", "definition": "degraded", "response_target": "5m"},
-            {"name": "P2", "definition": "odd", "pages": False},
-        ],
-        "classification": {
-            "rules": [
-                {
-                    "name": "down",
-                    "match": ['severity="critical"'],
-                    "severity": "P0",
-                    "urgent": True,
-                },
-                {"name": "degraded", "match": ['severity="warning"'], "severity": "P1"},
+    return published(
+        a_policy(
+            system,
+            severities=[
+                {"name": "P0", "definition": "down", "response_target": "2m"},
+                {"name": "P1", "definition": "degraded", "response_target": "5m"},
+                {"name": "P2", "definition": "odd", "pages": False},
             ],
-            "default_severity": "P2",
-        },
-        "grouping": {"by": ["alertname"], "reopen_within": "2m", "auto_resolve_after": "1m"},
-        "contacts": people,
-        "escalation": {
-            severity: [
-                {
-                    "number": number,
-                    "after": f"{int(after.total_seconds())}s",
-                    "targets": [targets[number - 1]],
-                }
-                for number, after in enumerate(levels, start=1)
-            ]
-            for severity, levels in LEVELS.items()
-            if levels
-        },
-        "channels": {
-            "pager": {"kind": "pagerduty"},
-            "mail": {"kind": "email"},
-            "chat": {"kind": "slack"},
-        },
-    }
-    canonical = json.dumps(document, sort_keys=True).encode()
-    return PolicyPublished(
-        system=system, hash=hashlib.sha256(canonical).hexdigest(), document=document
+            classification={
+                "rules": [
+                    {
+                        "name": "down",
+                        "match": ['severity="critical"'],
+                        "severity": "P0",
+                        "urgent": True,
+                        "playbook": "restart",
+                    },
+                    {"name": "degraded", "match": ['severity="warning"'], "severity": "P1"},
+                ],
+                "default": "P2",
+            },
+            grouping={"by": ["alertname"], "reopen_within": "2m", "auto_resolve_after": "1m"},
+            escalation={
+                severity: [
+                    {
+                        "number": number,
+                        "after": f"{int(after.total_seconds())}s",
+                        "targets": [targets[number - 1]],
+                    }
+                    for number, after in enumerate(levels, start=1)
+                ]
+                for severity, levels in LEVELS.items()
+                if levels
+            },
+            endpoints={"ops": {"description": "what restarts things"}},
+            playbooks={"restart": {"title": "Restart it", "steps": [restart]}},
+        )
     )
 
 
@@ -137,7 +130,7 @@ def a_day(seed: int, *, services: Sequence[Service] | None = None, rates: Rates 
 async def _live(seed: int, services: Sequence[Service] | None, rates: Rates) -> Day:
     faults = SeededFaults(seed, rates)
     system = System(
-        policies=[a_policy(name) for name in SYSTEMS],
+        policies=[day_policy(name) for name in SYSTEMS],
         faults=faults,
         instances=2,
         services=services,

@@ -11,14 +11,15 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from classifier.handlers import Classifier
 from escalation_timer.handlers import EscalationTimer
 from ingestion.domain.answers import VERBS
 from ingestion.handlers import Door, Normaliser
 from notifier.handlers import Notifier
+from remediation.handlers import Remediator
 from tocsin_casebook import INCIDENTS, Casebook, Policies
 from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.policies import PolicyPublished
@@ -28,7 +29,7 @@ from tocsin_runtime.dead_lettering import DeadLetters
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.failures import Transient
 from tocsin_runtime.following import Follower
-from tocsin_runtime.ports import Handler
+from tocsin_runtime.ports import Handler, Publisher
 from tocsin_runtime.records import Record
 from tocsin_testkit.channels import OpenGate, Providers
 from tocsin_testkit.clock import SimulatedClock
@@ -37,6 +38,9 @@ from tocsin_testkit.loop import Actor, running_loop
 from tocsin_testkit.memory_engine import MemoryEngine
 from tocsin_testkit.memory_groups import MemoryGroup
 from tocsin_testkit.memory_log import MemoryLog, registered_topics
+from tocsin_testkit.runners import World
+
+T = TypeVar("T")
 
 MOST_RETRIES = 200
 """Times a sender outside repeats what it heard no yes to; more means that something hangs."""
@@ -105,7 +109,9 @@ class System:
         self.faults: Faults = faults or NoFaults()
         self.clock = SimulatedClock(self.loop)
         self.log = MemoryLog(self.clock, registered_topics(partitions), self.faults)
+        self.publisher: Publisher = self.log
         self.providers = Providers(self.clock, self.faults)
+        self.world = World(self.clock, self.faults)
         self.services = tuple(SERVICES if services is None else services)
         self.instances: dict[str, Instance] = {}
         self.crashes: list[Instance] = []
@@ -220,6 +226,8 @@ class System:
             fact=published,
         )
         self.log.append(outgoing(event))
+        if self._policies.version(published.hash) is None:
+            raise ValueError(f"the policy of {published.system} is refused")
 
     async def post(self, body: bytes | Mapping[str, object], source: str = "alertmanager") -> int:
         """Have a webhook delivered, repeated until ingestion says yes, as Alertmanager does."""
@@ -239,7 +247,7 @@ class System:
             lambda: self.door.answer(incident, found, answer, idempotency_key=key, traceparent=None)
         )
 
-    async def _insist(self, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401
+    async def _insist(self, call: Callable[[], Awaitable[T]]) -> T:
         for _ in range(MOST_RETRIES):
             try:
                 return await call()
@@ -253,10 +261,12 @@ class System:
 
     # What came of it.
 
-    def incidents(self) -> dict[str, IncidentState]:
-        """Every incident, folded anew from the log, oldest first."""
+    def incidents(self, *, until: datetime | None = None) -> dict[str, IncidentState]:
+        """Every incident, folded anew from the log up to `until`, oldest first."""
         states: dict[str, IncidentState] = {}
         for record in self.log.records(INCIDENTS):
+            if until is not None and record.recorded_at > until:
+                continue
             event = decode(record)
             folded = fold(states.get(event.subject), event)
             if folded.state is not None:
@@ -300,13 +310,16 @@ async def _forever(run: Callable[[], Awaitable[None]]) -> None:
 
 def _ingestion(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     del instance
-    return Normaliser(publisher=system.log, policies=policies), ()
+    return Normaliser(publisher=system.publisher, policies=policies), ()
 
 
 def _classifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     instance.casebook = Casebook(system.log)
     handler = Classifier(
-        casebook=instance.casebook, policies=policies, publisher=system.log, clock=system.clock
+        casebook=instance.casebook,
+        policies=policies,
+        publisher=system.publisher,
+        clock=system.clock,
     )
     return handler, (handler.run,)
 
@@ -316,7 +329,10 @@ def _escalation_timer(
 ) -> tuple[Handler, Runs]:
     instance.casebook = Casebook(system.log)
     handler = EscalationTimer(
-        casebook=instance.casebook, policies=policies, publisher=system.log, clock=system.clock
+        casebook=instance.casebook,
+        policies=policies,
+        publisher=system.publisher,
+        clock=system.clock,
     )
     return handler, (handler.run, handler.checkpoints)
 
@@ -326,10 +342,24 @@ def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[H
     handler = Notifier(
         casebook=instance.casebook,
         policies=policies,
-        publisher=system.log,
+        publisher=system.publisher,
         clock=system.clock,
         channels=system.providers,
         gate=OpenGate(),
+        instance=instance.name,
+    )
+    return handler, (handler.run,)
+
+
+def _remediation(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+    instance.casebook = Casebook(system.log)
+    handler = Remediator(
+        casebook=instance.casebook,
+        policies=policies,
+        publisher=system.publisher,
+        clock=system.clock,
+        http=system.world,
+        command=system.world.command,
         instance=instance.name,
     )
     return handler, (handler.run,)
@@ -340,5 +370,6 @@ SERVICES: tuple[Service, ...] = (
     Service("classifier", ("alerts.urgent", "alerts", INCIDENTS), _classifier),
     Service("escalation-timer", (INCIDENTS,), _escalation_timer),
     Service("notifier", (INCIDENTS,), _notifier),
+    Service("remediation", (INCIDENTS,), _remediation),
 )
 """The services as they are."""

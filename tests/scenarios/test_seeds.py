@@ -1,0 +1,165 @@
+"""Two hundred bad days, and the bugs that such days find.
+
+make soak SEEDS=1000-5000        thousands of days
+SEEDS=42-42 pytest -m soak tests/scenarios/test_seeds.py      one day again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from tocsin_casebook import Policies
+from tocsin_contracts.ids import derive
+from tocsin_runtime.failures import Transient
+from tocsin_runtime.ports import Handler, Publisher
+from tocsin_runtime.records import Outgoing, Position, Record
+from tocsin_testkit.seeded_days import BadDay, a_day
+from tocsin_testkit.system import SERVICES, Instance, Runs, Service, System
+
+SEEDS = range(1, 201)
+
+FAILED_ONCE = (2, 3, 9)
+"""Days that showed a bug once: they stay, whatever else is run."""
+
+SOAK = os.environ.get("SEEDS", "1000-1999")  # noqa: TID251 - the door to a soak run
+
+
+@pytest.mark.parametrize("first", range(SEEDS.start, SEEDS.stop, 10))
+def test_every_invariant_holds_after_a_bad_day(first: int) -> None:
+    for seed in range(first, min(first + 10, SEEDS.stop)):
+        a_day(seed)
+
+
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_a_day_that_failed_once_holds(seed: int) -> None:
+    a_day(seed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_every_invariant_holds_after_thousands_of_bad_days() -> None:
+    first, last = map(int, SOAK.split("-"))
+    broken = []
+    for seed in range(first, last + 1):
+        try:
+            a_day(seed)
+        except BadDay as day:
+            broken.append(str(day))
+    assert not broken, "\n\n".join(broken)
+
+
+def test_a_day_is_the_same_every_time() -> None:
+    assert a_day(7) == a_day(7)
+
+
+def test_the_days_are_bad_indeed() -> None:
+    """Over a few days every kind of fault strikes, and people are paged all the same."""
+    days = [a_day(seed) for seed in range(1, 9) if seed not in FAILED_ONCE]
+    struck = {fault for day in days for fault in day.faults}
+    assert struck >= {
+        "append answer lost",
+        "append refused",
+        "crash",
+        "offset gap",
+        "pause",
+        "provider answer lost",
+        "provider refused",
+        "rewound",
+        "slow message",
+    }
+    assert all(day.pages and day.incidents for day in days)
+
+
+class _Hasty:
+    """Wraps a handler: hands the batch over and returns before it is done, as Faust would."""
+
+    def __init__(self, inner: Handler) -> None:
+        self._inner = inner
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def assigned(self, partitions: frozenset[int]) -> None:
+        await self._inner.assigned(partitions)
+
+    async def revoked(self, partitions: frozenset[int]) -> None:
+        await self._inner.revoked(partitions)
+
+    async def handle(self, batch: Sequence[Record]) -> None:
+        self._tasks.append(asyncio.create_task(self._later(batch)))
+
+    async def _later(self, batch: Sequence[Record]) -> None:
+        try:
+            await self._inner.handle(batch)
+        except Transient:
+            return
+
+
+def _commits_before_the_acknowledgement(service: Service) -> Service:
+    def build(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+        handler, runs = service.build(system, instance, policies)
+        return _Hasty(handler), runs
+
+    return Service(service.name, service.topics, build)
+
+
+class _DrawsIds:
+    """Wraps a publisher: every event gets an id of its own each time it is written."""
+
+    def __init__(self, inner: Publisher, name: str) -> None:
+        self._inner = inner
+        self._name = name
+        self._count = 0
+
+    async def publish(self, records: Sequence[Outgoing]) -> tuple[Position, ...]:
+        return await self._inner.publish([self._restamped(record) for record in records])
+
+    def _restamped(self, record: Outgoing) -> Outgoing:
+        self._count += 1
+        drawn = str(derive(self._name, str(self._count))).encode()
+        headers = tuple((k, drawn if k == "ce_id" else v) for k, v in record.headers)
+        return replace(record, headers=headers)
+
+
+def _draws_ids(service: Service) -> Service:
+    def build(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+        class Drawing(System):
+            def __init__(self) -> None:
+                self.__dict__.update(system.__dict__)
+                self.publisher = _DrawsIds(system.publisher, instance.name)
+
+        return service.build(Drawing(), instance, policies)
+
+    return Service(service.name, service.topics, build)
+
+
+def _found(name: str, plant: Callable[[Service], Service]) -> str:
+    """What the first of thirty days says of a system with this bug in one of its services."""
+    services = [plant(service) if service.name == name else service for service in SERVICES]
+    for seed in range(1, 31):
+        try:
+            a_day(seed, services=services)
+        except BadDay as day:
+            return str(day)
+    return ""
+
+
+def test_a_service_that_commits_before_the_acknowledgement_is_found() -> None:
+    found = _found("ingestion", _commits_before_the_acknowledgement)
+    assert "accepted and never normalised" in found
+
+
+def test_a_service_that_draws_its_ids_instead_of_deriving_them_is_found() -> None:
+    found = _found("classifier", _draws_ids)
+    assert "classifier" in found
+
+
+def test_a_failing_day_says_how_to_run_it_again() -> None:
+    found = _found("ingestion", _commits_before_the_acknowledgement)
+    seed = re.match(r"seed (\d+): ", found)
+    assert seed is not None
+    assert f"SEEDS={seed[1]}-{seed[1]} make soak" in found
