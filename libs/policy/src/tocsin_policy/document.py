@@ -345,6 +345,8 @@ class PlaybookStep(Part):
     """One step: what it runs, how dangerous it is, who lets it run.
 
     Attributes:
+        timeout: Time the step itself may take.
+        within: The runbook's time budget, since the incident opened.
         verify: How to see that it worked.
         undo: What takes it back.
         detail: For the person who does it, or agrees to it.
@@ -358,6 +360,7 @@ class PlaybookStep(Part):
     risk: Literal["read", "safe", "disruptive", "destructive"]
     approval: Literal["automatic", "one", "two", "never"]
     timeout: Duration
+    within: Duration | None = None
     verify: Call | None = None
     undo: Call | None = None
     detail: Text = ""
