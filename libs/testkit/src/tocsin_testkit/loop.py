@@ -426,10 +426,13 @@ def simulate(coroutine: Coroutine[Any, Any, T], *, seed: int = 0) -> T:
     loop = SimulatedLoop(seed)  # type: ignore[abstract]  # sockets and signals stay unimplemented
     collecting = gc.isenabled()
     gc.disable()
+    # What was there before is none of ours: the collection at the end need not look at it.
+    gc.freeze()
     try:
         return loop.run_until_complete(coroutine)
     finally:
         loop.close()
+        gc.unfreeze()
         if collecting:
             gc.enable()
 
