@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tocsin_incident.state import NotificationStatus
 from tocsin_testkit.builders import an_alert
 from tocsin_testkit.faults import Fate, NoFaults, Outcome
 from tocsin_testkit.loop import running_loop
+from tocsin_testkit.policies import a_policy
 from tocsin_testkit.timeline import Timeline, minutes, scenario
 
 DOWN = an_alert("Down", system="shop", severity="critical")
@@ -57,3 +59,48 @@ async def test_an_attempt_read_back_beside_something_that_could_not_be_written_i
     system.at(seconds=0).push(DOWN)
     system.at(seconds=0.5).push(GONE)
     await _both_are_paged(system)
+
+
+class ProviderThatTimesOutDuringARebalance(NoFaults):
+    """The broker answers the notifier slowly from the ninth second on; so does the provider."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+        self._delivered = False
+
+    def ask(self) -> Fate:
+        loop = running_loop()
+        slow = 9 < loop.time() < 60 and loop.actor().name.startswith("notifier")
+        return Fate(there=1, back=1) if slow else FINE
+
+    def deliver(self) -> Fate:
+        outcome = Outcome.DONE if self._delivered else self._outcome
+        self._delivered = True
+        return Fate(outcome, there=11)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_call_that_ends_while_its_partition_is_away_is_not_forgotten_when_it_comes_back(
+    outcome: Outcome,
+) -> None:
+    policy = a_policy(
+        contacts={
+            name: {"name": name, "role": name, "channels": ["pagerduty"]}
+            for name in ("alice", "bob", "carol", "dave")
+        }
+    )
+
+    @scenario(lambda: policy, faults=lambda: ProviderThatTimesOutDuringARebalance(outcome))
+    async def day(system: Timeline) -> None:
+        async def rebalance() -> None:
+            group = system.system.groups["notifier"]
+            group.join("somebody else", running_loop().create_future())
+            group.leave("somebody else")
+
+        system.at(seconds=0).push(DOWN)
+        system.at(seconds=8).do("a rebalance", rebalance)
+        await system.play(until=minutes(2))
+        (page,) = system.incident().notifications.values()
+        assert page.status is NotificationStatus.DELIVERED
+
+    day()

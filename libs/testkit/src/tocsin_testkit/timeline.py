@@ -120,7 +120,7 @@ class Moment:
             now = self._timeline.start + self._since_start
             await self._timeline.system.post(a_webhook(*(alert.began(now) for alert in alerts)))
 
-        return self._do(f"push {_named(alerts)}", post)
+        return self.do(f"push {_named(alerts)}", post)
 
     def clear(self, *alerts: AnAlert, began: At) -> Moment:
         """Alertmanager posts that these, which began then, have stopped now."""
@@ -131,7 +131,7 @@ class Moment:
             body = a_webhook(*(alert.began(begun).resolved(now) for alert in alerts))
             await self._timeline.system.post(body)
 
-        return self._do(f"clear {_named(alerts)}", post)
+        return self.do(f"clear {_named(alerts)}", post)
 
     def acknowledge(self, by: str, *, of: str = "") -> Moment:
         """Somebody takes the incident; `of` is a part of its title where there are several."""
@@ -162,9 +162,10 @@ class Moment:
             incident = self._timeline.incident(of)
             await self._timeline.system.answer(incident.incident, verb, by=by, **fields)
 
-        return self._do(f"{by}: {verb}", answer)
+        return self.do(f"{by}: {verb}", answer)
 
-    def _do(self, said: str, run: Callable[[], Awaitable[object]]) -> Moment:
+    def do(self, said: str, run: Callable[[], Awaitable[object]]) -> Moment:
+        """Anything else; `said` is what a failure shows of it."""
         self._timeline.acts.append(_Act(self._since_start, said, run))
         return self
 

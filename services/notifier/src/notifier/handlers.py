@@ -166,7 +166,7 @@ class Notifier:
             self._unmade(call)
             return
         if not await self._gate.claim(call.notification, call.attempt):
-            await self._tell(call, Unknown("claimed_elsewhere"))
+            await self._tell(call, Unknown("claimed_elsewhere"), found[1])
             return
         await self._hold_off(call, found[1].channel)
         # Asked last, after every wait: what was wanted then may not be wanted now.
@@ -193,7 +193,7 @@ class Notifier:
             outcome = await channel.send(self._sending(state, held, in_force))
             healthy = not isinstance(outcome, Unwell | Unknown)
             await self._gate.report(held.channel, healthy=healthy)
-        await self._tell(call, outcome)
+        await self._tell(call, outcome, held)
 
     def _unmade(self, call: _Call) -> None:
         # The partition left while the call waited. If it comes back to this process the attempt
@@ -228,15 +228,15 @@ class Notifier:
             message=held.message,
         )
 
-    async def _tell(self, call: _Call, outcome: Outcome) -> None:
-        found = self._still(call)
-        if found is None:
-            # The partition went to another, which has declared the attempt in doubt. A yes is
-            # worth telling all the same; the fold takes it from whoever brings it.
-            if isinstance(outcome, Delivered):
-                await self._write(call, self._delivered(call, outcome, None), *_parts(call))
-            return
-        _, held, _, _ = found
+    async def _tell(self, call: _Call, outcome: Outcome, held: Notification) -> None:
+        """Tell what became of a call, whoever owns the partition by now.
+
+        If another does, it has declared the attempt in doubt, and the fold takes a yes and ignores
+        the rest. If it is on its way back to this process, nobody else ever tells.
+
+        Args:
+            held: The notification as it was when the call was made.
+        """
         now = self._clock.now()
         policy = IN_DOUBT.get(held.kind, InDoubt.AGAIN_IF_PAGE)
         fact: IncidentFact
@@ -268,10 +268,10 @@ class Notifier:
         await self._write(call, fact, *_parts(call))
 
     def _delivered(
-        self, call: _Call, outcome: Delivered, held: Notification | None
+        self, call: _Call, outcome: Delivered, held: Notification
     ) -> facts.NotificationDelivered:
         late_by = None
-        if held is not None and held.purpose is Purpose.PAGE:
+        if held.purpose is Purpose.PAGE:
             waited = self._clock.now() - held.requested_at
             late_by = waited if waited.total_seconds() > _LATE else None
         return facts.NotificationDelivered(
