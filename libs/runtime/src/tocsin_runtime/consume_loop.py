@@ -55,6 +55,7 @@ class ConsumeLoop(ABC):
         self._woken = asyncio.Event()
         self._given: frozenset[int] = frozenset()
         self._owned: frozenset[int] = frozenset()
+        self._settled = False
         self._started = False
         self._stopping = False
         self._ended = asyncio.Event()
@@ -98,9 +99,10 @@ class ConsumeLoop(ABC):
         now = self._clock.monotonic()
         since = self._batch_since
         return {
-            "poll": now - self._turned_at,
+            "poll": now - max(self._turned_at, self._consuming.returned_at),
             "batch": 0.0 if since is None else now - since,
-            "ready": float(bool(self._owned)),
+            # A member that was given nothing stands by, and that is all it can do.
+            "ready": float(self._settled),
         }
 
     async def _group_revoked(self, partitions: frozenset[int]) -> None:
@@ -127,15 +129,37 @@ class ConsumeLoop(ABC):
             await self._forget(self._given & order.partitions)
             return
         self._given |= order.partitions
-        while order.partitions:
-            wait = await self._consuming.assigned(order.partitions)
-            if wait is None:
-                break
-            if not await self._wait(wait):
-                return
+        if order.partitions and not await self._restored(order.partitions):
+            return
         self._owned = order.partitions
+        self._settled = True
+
+    async def _restored(self, partitions: frozenset[int]) -> bool:
+        """Have the handler restore; `False` if a rebalance or a stop called it off.
+
+        A restore may take longer than a rebalance or a stop may wait, and what it has read so far
+        is worth nothing to anybody else. While it runs within its budget it counts as progress.
+        """
+        while True:
+            restoring = asyncio.create_task(self._consuming.assigned(partitions))
+            restoring.add_done_callback(lambda _: self._woken.set())
+            try:
+                while not restoring.done():
+                    self._turned_at = self._clock.monotonic()
+                    if self._stopping or self._orders:
+                        return False
+                    await self._nap(POLL)
+            finally:
+                if restoring.cancel():
+                    await asyncio.wait({restoring})
+            wait = restoring.result()
+            if wait is None:
+                return True
+            if not await self._wait(wait):
+                return False
 
     async def _forget(self, partitions: frozenset[int]) -> None:
+        self._settled = False
         self._owned -= partitions
         self._given -= partitions
         if partitions:

@@ -127,6 +127,8 @@ class Consuming:
         self._handler = handler
         self._dead_letter = dead_letter
         self._clock = clock
+        self.returned_at = clock.monotonic()
+        """When a call of the handler last came back, whatever came of it."""
 
     async def attempt(self, batch: Batch) -> timedelta | None:
         """`None` when the whole batch is handled, else how long to wait before the next attempt.
@@ -207,6 +209,8 @@ class Consuming:
             _crashed.add(1)
             log.exception("handler.crashed")
             raise HandlerCrashed(f"{type(error).__name__}: {error}") from error
+        finally:
+            self.returned_at = self._clock.monotonic()
 
 
 def _by_topic(records: Iterable[Record]) -> dict[str, int]:

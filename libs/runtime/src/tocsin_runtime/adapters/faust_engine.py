@@ -18,15 +18,17 @@ schedules, and never decides what is committed:
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import faust
 import structlog
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -71,9 +73,12 @@ class FaustEngine(ConsumeLoop):
         self._lanes: tuple[deque[Any], ...] = tuple(deque() for _ in self._topics)
         self._room = asyncio.Event()
         self._app: faust.App | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     async def _open(self) -> None:
-        app = self._app = self._new_app()
+        # Faust makes a folder for tables even without any, by default in the working directory.
+        self._folder = tempfile.TemporaryDirectory(prefix="tocsin-faust-")
+        app = self._app = self._new_app(self._folder.name)
         for topic, lane in zip(self._topics, self._lanes, strict=True):
             self._feed(app, topic, lane)
         app.on_partitions_revoked.connect(self._on_revoked, weak=False)
@@ -81,7 +86,7 @@ class FaustEngine(ConsumeLoop):
         app.finalize()
         await app.start()
 
-    def _new_app(self) -> faust.App:
+    def _new_app(self, folder: str) -> faust.App:
         session = self._session_timeout.total_seconds()
         consumer = consumer_arguments(
             self._connection, self._group, self._session_timeout, self._instance, self.budgets
@@ -99,6 +104,7 @@ class FaustEngine(ConsumeLoop):
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=self._instance,
             store="memory://",
+            datadir=folder,
             stream_buffer_maxsize=_STREAM_BUFFER,
             # Nothing is acknowledged to Faust, so there is nothing it could wait for.
             stream_wait_empty=False,
@@ -135,6 +141,8 @@ class FaustEngine(ConsumeLoop):
     async def _close(self) -> None:
         if self._app is not None:
             await self._app.stop()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     async def _on_revoked(self, _app: Any, /, *places: Any, **_: Any) -> None:  # noqa: ANN401 - a Faust signal
         await self._group_revoked(frozenset(place.partition for place in places[0]))
@@ -157,7 +165,7 @@ class FaustEngine(ConsumeLoop):
         return records
 
     async def _commit(self, ends: Ends) -> None:
-        # The driver's own commit, awaited: Faust's bookkeeping counts a failed one as done.
+        # The thread's commit, awaited: Faust's bookkeeping counts a failed one as done.
         consumer: Any = self._running().consumer
         done = await consumer._commit(  # noqa: SLF001 - see above
             {TP(*place): end for place, end in ends.items()}
@@ -194,6 +202,28 @@ class _Thread(driver.AIOKafkaConsumerThread):
         self._assignor = assignor
         app: Any = self.app
         return AIOKafkaConsumer(**app.consumer_arguments)
+
+    async def _commit(self, offsets: Mapping[Any, int]) -> bool:
+        """Whether Kafka took them.
+
+        Faust's own takes the app down for whatever Kafka says, and for a batch whose partition
+        went to another worker while it was in hand. Both are survived: a later commit of the
+        partition covers this one, or its next owner handles the records again.
+        """
+        consumer = self._ensure_consumer()
+        held = consumer.assignment()
+        ours = {
+            place: end
+            for place, end in ((TopicPartition(*tp), end) for tp, end in offsets.items())
+            if place in held
+        }
+        if not ours:
+            return False
+        try:
+            await consumer.commit(ours)
+        except (IllegalStateError, KafkaError):
+            return False
+        return len(ours) == len(offsets)
 
 
 class _Consumer(driver.Consumer):

@@ -133,9 +133,12 @@ class KafkaPublisher:
         future.add_done_callback(self._acknowledged)
         return future
 
-    def _acknowledged(self, _future: asyncio.Future[RecordMetadata]) -> None:
+    def _acknowledged(self, future: asyncio.Future[RecordMetadata]) -> None:
         self._in_flight -= 1
         self._room.release()
+        if not future.cancelled():
+            # Of a call that gave up nobody asks, and asyncio would complain about it.
+            future.exception()
 
     async def _running(self) -> AIOKafkaProducer:
         if self._producer is not None:

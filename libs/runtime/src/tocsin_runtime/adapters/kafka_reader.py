@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 
 from tocsin_runtime.adapters.kafka_connection import KafkaConnection, as_record
+from tocsin_runtime.failures import Transient
 from tocsin_runtime.records import Record
 
 MAX_RECORDS = 500
@@ -24,7 +26,7 @@ _EMPTY_POLLS = 5
 
 
 class KafkaReader:
-    """A `Reader`."""
+    """A `Reader`. What Kafka cannot tell just now is `Transient`: a restore is tried again."""
 
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
@@ -39,9 +41,11 @@ class KafkaReader:
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has. Raises `LookupError` if there is no such topic."""
         admin = AIOKafkaAdminClient(**self._connection.arguments())
-        await admin.start()
         try:
+            await admin.start()
             [described] = await admin.describe_topics([topic])
+        except KafkaError as error:
+            raise Transient("kafka_unread") from error
         finally:
             await admin.close()
         if described["error_code"]:
@@ -95,6 +99,8 @@ class KafkaReader:
             consumer.assign([place])
             yield consumer
             reusable = True
+        except KafkaError as error:
+            raise Transient("kafka_unread") from error
         finally:
             if reusable and len(self._idle) < MAX_IDLE and consumer in self._open:
                 consumer.unsubscribe()
@@ -111,6 +117,10 @@ class KafkaReader:
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=1024 * 1024,
         )
-        await consumer.start()
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            await consumer.stop()
+            raise Transient("kafka_unread") from error
         self._open.add(consumer)
         return consumer
