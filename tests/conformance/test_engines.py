@@ -1,9 +1,10 @@
-"""What every `Engine` keeps, on real Kafka."""
+"""What every `Engine` keeps: both on real Kafka, and the one in memory."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -26,10 +27,12 @@ from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Engine
 from tocsin_runtime.records import Outgoing, Record
+from tocsin_testkit.memory_engine import MemoryEngine
+from tocsin_testkit.memory_groups import MemoryGroup
+from tocsin_testkit.memory_log import MemoryLog
 from tocsin_testkit.real_kafka import RealKafka
 
 pytestmark = [
-    pytest.mark.kafka,
     # Faust and mode leave tasks and sockets to the collector when a loop ends.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -125,13 +128,79 @@ class Bench:
         return [record async for record in self.reader.read(topic, partition, start, end)]
 
 
-@pytest.fixture(params=sorted(ENGINES))
-async def bench(request: pytest.FixtureRequest, kafka: RealKafka) -> AsyncIterator[Bench]:
+class MemoryCluster:
+    """As much of `RealKafka` as the suite asks for."""
+
+    bootstrap = "memory"
+
+    def __init__(self) -> None:
+        self.log = MemoryLog(SystemClock(), {})
+
+    async def create(self, name: str, *, partitions: int = 1) -> str:
+        self.log.create(name, partitions)
+        return name
+
+
+class MemoryBench:
+    """The same bench on a log in memory."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.kafka = MemoryCluster()
+        self.group = MemoryGroup(partitions=1)
+        self.dead = "dead"
+        self._lives = 0
+
+    def engine(
+        self, topics: Sequence[str], handler: Recording, budgets: Budgets | None = None
+    ) -> Engine:
+        self._lives += 1
+        clock = SystemClock()
+        return MemoryEngine(
+            self.kafka.log,
+            self.group,
+            topics,
+            handler,
+            name=f"life {self._lives}",
+            dead_letter=DeadLetters(self.kafka.log, clock, "bench", topic=self.dead),
+            clock=clock,
+            budgets=budgets or Budgets(first_back_off=timedelta(milliseconds=10)),
+        )
+
+    async def write(self, topic: str, values: Sequence[bytes], partition: int = 0) -> None:
+        await self.kafka.log.publish(
+            [Outgoing(topic, b"k", value, partition=partition) for value in values]
+        )
+
+    async def committed(self, topic: str, partition: int = 0) -> int | None:
+        return self.group.committed.get((topic, partition))
+
+    async def all_of(self, topic: str, partition: int = 0) -> list[Record]:
+        return self.kafka.log.records(topic, partition)
+
+
+AnyBench = Bench | MemoryBench
+
+
+@pytest.fixture(
+    params=[*(pytest.param(name, marks=pytest.mark.kafka) for name in sorted(ENGINES)), "memory"]
+)
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[AnyBench]:
+    if request.param == "memory":
+        in_memory = MemoryBench()
+        await in_memory.kafka.create(in_memory.dead)
+        yield in_memory
+        return
+    test = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:60]
+    # Asked for here, so that the engine in memory needs no broker.
+    kafka = RealKafka(request.getfixturevalue("kafka_bootstrap"), f"{test}.{os.getpid()}")
     made = Bench(kafka, request.param)
     made.dead = await kafka.create("dead")
     yield made
     await made.reader.stop()
     await made.publisher.stop()
+    await kafka.delete_created()
 
 
 @asynccontextmanager
@@ -149,7 +218,7 @@ def numbers(first: int, end: int) -> list[bytes]:
     return [b"%d" % n for n in range(first, end)]
 
 
-async def test_every_record_is_handled_in_order_and_then_committed(bench: Bench) -> None:
+async def test_every_record_is_handled_in_order_and_then_committed(bench: AnyBench) -> None:
     topic = await bench.kafka.create("in")
     handler = Recording()
     await bench.write(topic, numbers(0, 1_000))
@@ -160,7 +229,7 @@ async def test_every_record_is_handled_in_order_and_then_committed(bench: Bench)
     assert handler.owned == frozenset()
 
 
-async def test_a_poison_record_is_dead_lettered_and_the_rest_flows_on(bench: Bench) -> None:
+async def test_a_poison_record_is_dead_lettered_and_the_rest_flows_on(bench: AnyBench) -> None:
     async def judge(record: Record) -> None:
         if record.value == b"7":
             raise Poison("seven", "value: is seven")
@@ -178,7 +247,7 @@ async def test_a_poison_record_is_dead_lettered_and_the_rest_flows_on(bench: Ben
     assert await bench.committed(topic) == 20
 
 
-async def test_a_transient_failure_commits_nothing_and_keeps_the_order(bench: Bench) -> None:
+async def test_a_transient_failure_commits_nothing_and_keeps_the_order(bench: AnyBench) -> None:
     left = 3
     committed: list[int | None] = []
 
@@ -199,7 +268,7 @@ async def test_a_transient_failure_commits_nothing_and_keeps_the_order(bench: Be
     assert await bench.committed(topic) == 20
 
 
-async def test_a_stop_during_a_transient_failure_commits_nothing(bench: Bench) -> None:
+async def test_a_stop_during_a_transient_failure_commits_nothing(bench: AnyBench) -> None:
     met = asyncio.Event()
 
     async def judge(_record: Record) -> None:
@@ -218,7 +287,7 @@ async def test_a_stop_during_a_transient_failure_commits_nothing(bench: Bench) -
 
 
 async def test_a_bug_ends_the_run_without_a_commit_and_the_record_comes_again(
-    bench: Bench,
+    bench: AnyBench,
 ) -> None:
     async def judge(record: Record) -> None:
         if record.value == b"3":
@@ -239,7 +308,7 @@ async def test_a_bug_ends_the_run_without_a_commit_and_the_record_comes_again(
     assert again.values() == numbers(3, 6)
 
 
-async def test_a_handler_that_overruns_its_budget_is_tried_again(bench: Bench) -> None:
+async def test_a_handler_that_overruns_its_budget_is_tried_again(bench: AnyBench) -> None:
     hung = asyncio.Event()
 
     async def judge(_record: Record) -> None:
@@ -256,7 +325,7 @@ async def test_a_handler_that_overruns_its_budget_is_tried_again(bench: Bench) -
     assert handler.values() == numbers(0, 3)
 
 
-async def test_a_clean_stop_finishes_and_commits_the_batch_in_hand(bench: Bench) -> None:
+async def test_a_clean_stop_finishes_and_commits_the_batch_in_hand(bench: AnyBench) -> None:
     entered, leave = asyncio.Event(), asyncio.Event()
 
     async def judge(_record: Record) -> None:
@@ -278,7 +347,7 @@ async def test_a_clean_stop_finishes_and_commits_the_batch_in_hand(bench: Bench)
     assert await bench.committed(topic) == 1
 
 
-async def test_an_urgent_record_overtakes_a_backlog(bench: Bench) -> None:
+async def test_an_urgent_record_overtakes_a_backlog(bench: AnyBench) -> None:
     urgent, normal = await bench.kafka.create("urgent"), await bench.kafka.create("normal")
     backlog, batch = 2_000, 50
     asked = False
@@ -300,8 +369,10 @@ async def test_an_urgent_record_overtakes_a_backlog(bench: Bench) -> None:
 
 @asynccontextmanager
 async def worker(
-    bench: Bench, topics: Sequence[str], out: str, *, die_at: int = 0
+    bench: AnyBench, topics: Sequence[str], out: str, *, die_at: int = 0
 ) -> AsyncIterator[asyncio.subprocess.Process]:
+    if isinstance(bench, MemoryBench):
+        pytest.xfail("its processes are actors: tests/unit/testkit and the seeds kill those")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(WORKER),
@@ -333,7 +404,7 @@ async def heard(process: asyncio.subprocess.Process, word: str) -> list[int]:
     raise AssertionError(f"ended without {word!r}")
 
 
-async def written(bench: Bench, out: str, partition: int, count: int) -> list[Record]:
+async def written(bench: AnyBench, out: str, partition: int, count: int) -> list[Record]:
     """Records of an output partition, once it holds `count` different values."""
     seen: list[Record] = []
     async with asyncio.timeout(60):
@@ -344,7 +415,7 @@ async def written(bench: Bench, out: str, partition: int, count: int) -> list[Re
     raise AssertionError("unreachable")
 
 
-async def test_a_worker_killed_at_any_point_loses_nothing(bench: Bench) -> None:
+async def test_a_worker_killed_at_any_point_loses_nothing(bench: AnyBench) -> None:
     topic, out = await bench.kafka.create("in"), await bench.kafka.create("out")
     await bench.write(topic, numbers(0, 30))
     for die_at in (1, 2, 3, 10, 24):
@@ -356,7 +427,7 @@ async def test_a_worker_killed_at_any_point_loses_nothing(bench: Bench) -> None:
     assert firsts == numbers(0, 30)
 
 
-async def test_two_workers_share_partitions_and_keep_the_order(bench: Bench) -> None:
+async def test_two_workers_share_partitions_and_keep_the_order(bench: AnyBench) -> None:
     # An odd number: dealt out one by one, two topics would part.
     partitions, count = 5, 200
     topics = [await bench.kafka.create(name, partitions=partitions) for name in ("a", "b")]

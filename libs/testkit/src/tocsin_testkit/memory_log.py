@@ -15,13 +15,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from tocsin_contracts import registry
-from tocsin_runtime.failures import Transient
+from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Clock
 from tocsin_runtime.records import Outgoing, Position, Record
 from tocsin_testkit.faults import Fate, Faults, NoFaults, Outcome
 from tocsin_testkit.loop import SimulatedLoop
 
 T = TypeVar("T")
+
+MOST_BYTES = 1_000_000
+"""A larger record is refused, a little below where Kafka's default refuses it."""
 
 READ_AT_ONCE = 500
 """Records a reader fetches in one call."""
@@ -50,15 +53,18 @@ class MemoryLog:
         self.clock = clock
         self.faults: Faults = NoFaults() if faults is None else faults
         self.appended: list[Callable[[Record], None]] = []
-        self._topics = {
-            name: [_Partition(name, number) for number in range(count)]
-            for name, count in topics.items()
-        }
+        self._topics: dict[str, list[_Partition]] = {}
+        for name, count in topics.items():
+            self.create(name, count)
         self._waiting: dict[str, list[asyncio.Future[None]]] = {}
         self._keyless = 0
         self._last_arrival: dict[str, float] = {}
 
     # The broker's side: at once.
+
+    def create(self, topic: str, partitions: int) -> None:
+        """Add a topic."""
+        self._topics[topic] = [_Partition(topic, number) for number in range(partitions)]
 
     def append(self, record: Outgoing) -> Position:
         """Put a record at the end of its partition, now.
@@ -137,6 +143,9 @@ class MemoryLog:
         """See `Publisher.publish`. What one process sends keeps its order in each partition."""
         if not records:
             return ()
+        for record in records:
+            if (size := len(record.key or b"") + len(record.value or b"")) > MOST_BYTES:
+                raise Poison("record_too_large", f"value: {size} bytes are more than {MOST_BYTES}")
         fate = self.faults.append()
         loop = asyncio.get_running_loop()
         if isinstance(loop, SimulatedLoop):
