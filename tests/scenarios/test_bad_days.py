@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin_incident.state import NotificationStatus
+from tocsin_contracts.incidents import RemediationStepFinished
+from tocsin_incident.state import NotificationStatus, StepStatus
+from tocsin_policy import Policy
+from tocsin_runtime.records import Record
 from tocsin_testkit.builders import an_alert
 from tocsin_testkit.faults import Fate, NoFaults, Outcome
 from tocsin_testkit.loop import running_loop
@@ -61,22 +64,34 @@ async def test_an_attempt_read_back_beside_something_that_could_not_be_written_i
     await _both_are_paged(system)
 
 
-class ProviderThatTimesOutDuringARebalance(NoFaults):
-    """The broker answers the notifier slowly from the ninth second on; so does the provider."""
+class EverythingTakesLong(NoFaults):
+    """Calls to the world take 11 seconds; from the ninth second on one service's broker is slow."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        self._outcome = outcome
-        self._delivered = False
+    def __init__(self, service: str, first_call: Outcome = Outcome.DONE) -> None:
+        self._service = service
+        self._first_call = first_call
+        self._called = False
 
     def ask(self) -> Fate:
         loop = running_loop()
-        slow = 9 < loop.time() < 60 and loop.actor().name.startswith("notifier")
+        slow = 9 < loop.time() < 60 and loop.actor().name.startswith(self._service)
         return Fate(there=1, back=1) if slow else FINE
 
     def deliver(self) -> Fate:
-        outcome = Outcome.DONE if self._delivered else self._outcome
-        self._delivered = True
+        outcome = Outcome.DONE if self._called else self._first_call
+        self._called = True
         return Fate(outcome, there=11)
+
+
+def _rebalance_at(seconds: int, system: Timeline, service: str) -> None:
+    """Somebody joins the service's group and leaves it: everything comes back to who had it."""
+
+    async def rebalance() -> None:
+        group = system.system.groups[service]
+        group.join("somebody else", running_loop().create_future())
+        group.leave("somebody else")
+
+    system.at(seconds=seconds).do("a rebalance", rebalance)
 
 
 @pytest.mark.parametrize("outcome", Outcome)
@@ -90,17 +105,85 @@ def test_a_call_that_ends_while_its_partition_is_away_is_not_forgotten_when_it_c
         }
     )
 
-    @scenario(lambda: policy, faults=lambda: ProviderThatTimesOutDuringARebalance(outcome))
+    @scenario(lambda: policy, faults=lambda: EverythingTakesLong("notifier", outcome))
     async def day(system: Timeline) -> None:
-        async def rebalance() -> None:
-            group = system.system.groups["notifier"]
-            group.join("somebody else", running_loop().create_future())
-            group.leave("somebody else")
-
         system.at(seconds=0).push(DOWN)
-        system.at(seconds=8).do("a rebalance", rebalance)
+        _rebalance_at(8, system, "notifier")
         await system.play(until=minutes(2))
         (page,) = system.incident().notifications.values()
         assert page.status is NotificationStatus.DELIVERED
 
     day()
+
+
+def with_a_playbook() -> Policy:
+    return a_policy(
+        classification={
+            "rules": [
+                {
+                    "name": "critical by label",
+                    "match": ['severity="critical"'],
+                    "severity": "critical",
+                    "playbook": "restart",
+                }
+            ],
+            "default": "minor",
+        },
+        endpoints={name: {"description": name} for name in ("ops", "pagerduty", "slack")},
+        playbooks={
+            "restart": {
+                "title": "Restart it",
+                "steps": [
+                    {
+                        "id": "restart",
+                        "title": "Restart",
+                        "runner": "http",
+                        "http": {"method": "POST", "endpoint": "ops", "path": "/restart"},
+                        "risk": "safe",
+                        "approval": "automatic",
+                        "timeout": "30s",
+                        "verify": {"http": {"endpoint": "ops", "path": "/healthz"}},
+                    }
+                ],
+            }
+        },
+    )
+
+
+def _steps(system: Timeline) -> list[StepStatus]:
+    return [
+        step.status
+        for incident in system.incidents()
+        for remediation in incident.remediations.values()
+        for step in remediation.steps
+    ]
+
+
+@scenario(with_a_playbook, faults=lambda: EverythingTakesLong("remediation"))
+async def test_a_step_whose_turn_comes_while_its_partition_is_away_runs_when_it_is_back(
+    system: Timeline,
+) -> None:
+    alerts = [an_alert(f"Down{n}", system="shop", severity="critical") for n in range(5)]
+    system.at(seconds=0).push(*alerts)
+    _rebalance_at(8, system, "remediation")
+    await system.play(until=minutes(2))
+    assert _steps(system) == [StepStatus.VERIFIED] * 5
+
+
+@scenario(with_a_playbook)
+async def test_a_step_whose_process_dies_before_it_was_verified_is_verified_by_the_next(
+    system: Timeline,
+) -> None:
+    def die(record: Record) -> None:
+        remediation = system.system.instances["remediation-1"]
+        if record.header("ce_type") == RemediationStepFinished.TYPE.encode():
+            assert remediation.actor is not None
+            system.system.kill(remediation.actor)
+
+    system.system.log.appended.append(die)
+    system.at(seconds=0).push(DOWN)
+    await system.play(until=minutes(2))
+    assert _steps(system) == [StepStatus.VERIFIED]
+    assert [effect.what for effect in system.system.world.effects if effect.changes] == [
+        "POST ops/restart"
+    ]

@@ -57,7 +57,7 @@ class Remediator:
         self._command = command
         self._instance = instance
         self._taken: set[tuple[str, str, StepStatus]] = set()
-        self._work: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
+        self._work: asyncio.Queue[tuple[str, str, str, StepStatus]] = asyncio.Queue()
         self.reconciler = Reconciler(
             casebook=casebook,
             policies=policies,
@@ -87,22 +87,27 @@ class Remediator:
                 group.create_task(self._worker())
 
     def _looked(self, state: IncidentState) -> None:
+        """Queue what is to be done: to run what we started, to verify what anybody finished."""
         for remediation in state.remediations.values():
             for step in remediation.steps:
                 ours = step.started_by == self._instance
-                if not ours or step.status not in {StepStatus.STARTED, StepStatus.FINISHED}:
+                if step.status is not StepStatus.FINISHED and not (
+                    ours and step.status is StepStatus.STARTED
+                ):
                     continue
                 key = (remediation.remediation, step.proposed.step, step.status)
                 if key in self._taken:
                     continue
                 self._taken.add(key)
-                self._work.put_nowait((state.incident, remediation.remediation, step.proposed.step))
+                self._work.put_nowait((state.incident, *key))
 
     async def _worker(self) -> None:
         while True:
-            incident, remediation, step = await self._work.get()
+            incident, remediation, step, status = await self._work.get()
             found = self._find(incident, remediation, step)
             if found is None:
+                # The partition left while the step waited; if it comes back, the step is ours yet.
+                self._taken.discard((remediation, step, status))
                 continue
             held, proposed, definition = found
             if proposed.status is StepStatus.STARTED:
@@ -176,7 +181,9 @@ class Remediator:
             await self._write(incident, verified)
             return
         reason = "verification_lost" if isinstance(looked, Lost) else "not_verified"
-        undone = await self._undo(definition)
+        # Another process that ran the step may have undone it before it died: never a second time.
+        ours = step.started_by == self._instance
+        undone = await self._undo(definition) if ours else None
         if undone is not None:
             rolled_back = facts.RemediationRolledBack(
                 remediation=remediation, step=name, reason=reason, evidence=undone.evidence
