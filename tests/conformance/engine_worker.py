@@ -82,8 +82,8 @@ async def main() -> None:
         Copying(Mortal(publisher, int(environment.get("DIE_AT", "0"))), environment["OUT"]),
         dead_letter=DeadLetters(publisher, clock, "worker"),
         clock=clock,
-        budgets=Budgets(max_batch=10, drain=timedelta(seconds=3)),
-        session_timeout=timedelta(seconds=6),
+        budgets=Budgets(max_batch=10, drain=timedelta(seconds=1)),
+        session_timeout=timedelta(seconds=2),
     )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
