@@ -347,6 +347,39 @@ async def test_a_clean_stop_finishes_and_commits_the_batch_in_hand(bench: AnyBen
     assert await bench.committed(topic) == 1
 
 
+async def test_a_batch_that_outlives_a_rebalance_ends_nobody_and_nothing_is_lost(
+    bench: AnyBench,
+) -> None:
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def judge(_record: Record) -> None:
+        entered.set()
+        await leave.wait()
+
+    async def rebalanced(*engines: Engine) -> None:
+        async with asyncio.timeout(30):
+            while not all(engine.progress()["ready"] for engine in engines):
+                await asyncio.get_running_loop().run_in_executor(None, int)
+
+    topic = await bench.kafka.create("in")
+    slow, second, third = Recording(judge), Recording(), Recording()
+    await bench.write(topic, numbers(0, 3))
+    joining = bench.engine([topic], second), bench.engine([topic], third)
+    impatient = Budgets(drain=timedelta(seconds=1))
+    async with running(bench.engine([topic], slow, impatient)):
+        await entered.wait()
+        async with running(joining[0]), running(joining[1]):
+            if isinstance(bench, Bench):  # in memory, a member without partitions is not told
+                await rebalanced(*joining)
+            leave.set()
+            await bench.write(topic, numbers(3, 6))
+            async with asyncio.timeout(30):
+                while await bench.committed(topic) != 6:
+                    await asyncio.get_running_loop().run_in_executor(None, int)
+    handled = slow.values() + second.values() + third.values()
+    assert set(handled) == set(numbers(0, 6))
+
+
 async def test_an_urgent_record_overtakes_a_backlog(bench: AnyBench) -> None:
     urgent, normal = await bench.kafka.create("urgent"), await bench.kafka.create("normal")
     backlog, batch = 2_000, 50
