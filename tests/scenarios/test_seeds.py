@@ -14,8 +14,9 @@ from dataclasses import replace
 
 import pytest
 
-from tocsin_casebook import Policies
+from tocsin_casebook import INCIDENTS, Casebook, Policies
 from tocsin_contracts.ids import derive
+from tocsin_incident import Book
 from tocsin_runtime.failures import Transient
 from tocsin_runtime.ports import Handler, Publisher
 from tocsin_runtime.records import Outgoing, Position, Record
@@ -148,14 +149,73 @@ def _found(name: str, plant: Callable[[Service], Service]) -> str:
     return ""
 
 
-def test_a_service_that_commits_before_the_acknowledgement_is_found() -> None:
-    found = _found("ingestion", _commits_before_the_acknowledgement)
-    assert "accepted and never normalised" in found
+def _never_looks_at_the_clock(service: Service) -> Service:
+    def build(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+        handler, _ = service.build(system, instance, policies)
+        return handler, ()
+
+    return Service(service.name, service.topics, build)
 
 
-def test_a_service_that_draws_its_ids_instead_of_deriving_them_is_found() -> None:
-    found = _found("classifier", _draws_ids)
-    assert "classifier" in found
+def _keeps_its_name(service: Service) -> Service:
+    """After a crash it takes the attempts of its life before for its own."""
+
+    def build(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+        namesake = Instance(instance.service, instance.name.partition("#")[0])
+        handler, runs = service.build(system, namesake, policies)
+        instance.casebook = namesake.casebook
+        return handler, runs
+
+    return Service(service.name, service.topics, build)
+
+
+class _KeepsNothing(Casebook):
+    """What a restore folded is in no snapshot, though the next checkpoint says that it is."""
+
+    def unsaved(self, partition: int) -> frozenset[str]:
+        del partition
+        return frozenset()
+
+
+class _ActsWithoutFolding(Casebook):
+    """Begins at the end of the log and does not look back."""
+
+    async def restore(self, partitions: frozenset[int]) -> None:
+        for partition in partitions:
+            book = Book()
+            _, book.end = await self._reader.bounds(INCIDENTS, partition)
+            self._books[partition] = book
+
+
+def _with_casebook(casebook: type[Casebook]) -> Callable[[Service], Service]:
+    def plant(service: Service) -> Service:
+        def build(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+            instance.casebook = casebook(system.log)
+            return service.build(system, instance, policies)
+
+        return Service(service.name, service.topics, build)
+
+    return plant
+
+
+@pytest.mark.parametrize(
+    ("name", "plant", "says"),
+    [
+        ("ingestion", _commits_before_the_acknowledgement, "accepted and never normalised"),
+        ("classifier", _commits_before_the_acknowledgement, "has 0 outcomes"),
+        ("classifier", _draws_ids, "classifier"),
+        ("classifier", _never_looks_at_the_clock, "is clear since"),
+        ("escalation-timer", _never_looks_at_the_clock, "was never reached"),
+        ("notifier", _never_looks_at_the_clock, "stays attempted for ever"),
+        ("notifier", _keeps_its_name, "reached a provider 2 times"),
+        ("remediation", _keeps_its_name, "/restart happened"),
+        ("escalation-timer", _with_casebook(_KeepsNothing), "holds another state of"),
+        ("classifier", _with_casebook(_ActsWithoutFolding), "does not know"),
+        ("notifier", _with_casebook(_ActsWithoutFolding), "does not know"),
+    ],
+)
+def test_a_planted_bug_is_found(name: str, plant: Callable[[Service], Service], says: str) -> None:
+    assert says in _found(name, plant)
 
 
 def test_a_failing_day_says_how_to_run_it_again() -> None:

@@ -7,17 +7,22 @@ there should be: they share no rule with the services.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
 from tocsin_casebook import INCIDENTS
 from tocsin_contracts.alerts import Observed
-from tocsin_contracts.dispositions import Disposed
+from tocsin_contracts.dispositions import Disposed, Outcome
 from tocsin_contracts.event import Event, Fact
-from tocsin_contracts.incidents import NotificationAttempted, Purpose, RemediationStarted
-from tocsin_incident import Book, IncidentState, Status, state_bytes
+from tocsin_contracts.incidents import (
+    NotificationAttempted,
+    NotificationDelivered,
+    Purpose,
+    RemediationStarted,
+)
+from tocsin_incident import Book, IncidentState, Status, fold, state_bytes
 from tocsin_incident.state import NotificationStatus, StepStatus
 from tocsin_runtime.events import decode
 from tocsin_runtime.records import Record
@@ -45,7 +50,9 @@ def check(system: System) -> None:
         *unaccounted(system.log),
         *unpaged(system.incidents().values()),
         *provider_keys(system.providers),
-        *unattempted(system.log, system.providers),
+        *called_wrongly(system),
+        *misplaced(system),
+        *unresolved(system),
         *unfinished(system.incidents().values()),
         *run_twice(system),
         *strayed(system),
@@ -167,17 +174,76 @@ def provider_keys(providers: Providers) -> list[str]:
     ]
 
 
-def unattempted(log: MemoryLog, providers: Providers) -> list[str]:
-    """A page is attempted in the log before it is attempted in the world."""
-    attempted: dict[tuple[str, int], datetime] = {}
-    for record, event in _events(log, (INCIDENTS,), NotificationAttempted):
-        key = (event.fact.notification, event.fact.attempt)
-        attempted.setdefault(key, record.recorded_at)
+def called_wrongly(system: System) -> list[str]:
+    """A provider is called once for each attempt that the fold applied, and for no other.
+
+    So a page that an acknowledgement overtook in the log is not made, and of two processes that
+    attempt the same message one calls. What is delivered according to the log did arrive.
+    """
+    applied: set[tuple[str, int]] = set()
+    delivered: set[tuple[str, int]] = set()
+    states: dict[str, IncidentState] = {}
+    for record in system.log.records(INCIDENTS):
+        event = decode(record)
+        folded = fold(states.get(event.subject), event)
+        if folded.state is not None:
+            states[event.subject] = folded.state
+        if isinstance(event.fact, NotificationAttempted) and folded.ignored is None:
+            applied.add((event.fact.notification, event.fact.attempt))
+        if isinstance(event.fact, NotificationDelivered):
+            delivered.add((event.fact.notification, event.fact.attempt))
+    calls = Counter(
+        (arrival.sending.notification, arrival.sending.attempt)
+        for arrival in system.providers.arrivals
+    )
+    return [
+        *(f"{call} reached a provider and was never applied" for call in calls.keys() - applied),
+        *(f"{call} reached a provider {n} times" for call, n in calls.items() if n > 1),
+        *(f"{call} is delivered in the log only" for call in delivered - calls.keys()),
+    ]
+
+
+def misplaced(system: System) -> list[str]:
+    """A disposition names an incident of the log that knows the alert; a group has one live one."""
+    states = system.incidents()
+    fingerprints = {
+        str(observation.id): observation.fingerprint
+        for _, event in _events(system.log, LANES, Observed)
+        for observation in event.fact.observations
+    }
     wrong = []
-    for arrival in providers.arrivals:
-        key = (arrival.sending.notification, arrival.sending.attempt)
-        if key not in attempted:
-            wrong.append(f"{key} reached {arrival.channel} and is not attempted in the log")
+    for _, event in _events(system.log, ("dispositions",), Disposed):
+        for disposition in event.fact.dispositions:
+            if disposition.outcome not in {Outcome.OPENED, Outcome.ATTACHED}:
+                continue
+            state = states.get(disposition.incident or "")
+            fingerprint = fingerprints.get(str(disposition.observation))
+            known = (
+                set()
+                if state is None
+                else {held.alert.fingerprint for held in state.alerts.values()}
+                | {alert.fingerprint for alert in state.unattached}
+            )
+            if fingerprint not in known and (state is None or state.merged_into is None):
+                wrong.append(
+                    f"{fingerprint} was {disposition.outcome} to {disposition.incident}, "
+                    "which does not know it"
+                )
+    live = Counter((s.key, s.group_key) for s in states.values() if s.status.live)
+    wrong += [f"group {group} has {n} live incidents" for group, n in live.items() if n > 1]
+    return wrong
+
+
+def unresolved(system: System) -> list[str]:
+    """An incident whose alerts cleared for long enough has resolved by itself."""
+    wrong = []
+    for state in system.incidents().values():
+        in_force = system.policy(state.system)
+        if in_force is None or not state.status.live or state.clear_since is None:
+            continue
+        due_at = state.clear_since + in_force.policy.grouping.auto_resolve_after
+        if due_at + timedelta(minutes=1) < system.clock.now():
+            wrong.append(f"{state.incident} is clear since {state.clear_since} and {state.status}")
     return wrong
 
 

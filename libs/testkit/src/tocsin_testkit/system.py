@@ -20,7 +20,7 @@ from ingestion.domain.answers import VERBS
 from ingestion.handlers import Door, Normaliser
 from notifier.handlers import Notifier
 from remediation.handlers import Remediator
-from tocsin_casebook import INCIDENTS, Casebook, Policies
+from tocsin_casebook import INCIDENTS, Casebook, InForce, Policies
 from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import IncidentState, fold
@@ -61,7 +61,7 @@ class Instance:
     """One life of one process.
 
     Attributes:
-        casebook: What it has folded, where it folds.
+        casebook: What it has folded, where it folds; one given beforehand is used.
         crash: Why it ended by itself, if it did.
     """
 
@@ -229,6 +229,10 @@ class System:
         if self._policies.version(published.hash) is None:
             raise ValueError(f"the policy of {published.system} is refused")
 
+    def policy(self, system: str) -> InForce | None:
+        """The policy in force, if there is one."""
+        return self._policies.get(system)
+
     async def post(self, body: bytes | Mapping[str, object], source: str = "alertmanager") -> int:
         """Have a webhook delivered, repeated until ingestion says yes, as Alertmanager does."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -314,7 +318,7 @@ def _ingestion(system: System, instance: Instance, policies: Policies) -> tuple[
 
 
 def _classifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
-    instance.casebook = Casebook(system.log)
+    instance.casebook = instance.casebook or Casebook(system.log)
     handler = Classifier(
         casebook=instance.casebook,
         policies=policies,
@@ -327,7 +331,7 @@ def _classifier(system: System, instance: Instance, policies: Policies) -> tuple
 def _escalation_timer(
     system: System, instance: Instance, policies: Policies
 ) -> tuple[Handler, Runs]:
-    instance.casebook = Casebook(system.log)
+    instance.casebook = instance.casebook or Casebook(system.log)
     handler = EscalationTimer(
         casebook=instance.casebook,
         policies=policies,
@@ -338,7 +342,7 @@ def _escalation_timer(
 
 
 def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
-    instance.casebook = Casebook(system.log)
+    instance.casebook = instance.casebook or Casebook(system.log)
     handler = Notifier(
         casebook=instance.casebook,
         policies=policies,
@@ -352,7 +356,7 @@ def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[H
 
 
 def _remediation(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
-    instance.casebook = Casebook(system.log)
+    instance.casebook = instance.casebook or Casebook(system.log)
     handler = Remediator(
         casebook=instance.casebook,
         policies=policies,
