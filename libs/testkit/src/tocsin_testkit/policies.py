@@ -33,7 +33,6 @@ def a_policy(system: str = "shop", **changes: Any) -> Policy:  # noqa: ANN401 - 
     document: dict[str, Any] = {
         "owner": "tests",
         "system": system,
-        "owner": "the tests",
         "claims": [[f'system="{system}"']],
         "severities": [
             {

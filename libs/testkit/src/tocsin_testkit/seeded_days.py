@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tocsin_contracts.policies import PolicyPublished
-from tocsin_incident import Status
+from tocsin_runtime.records import Outgoing
 from tocsin_testkit import invariants
 from tocsin_testkit.builders import AnAlert, a_webhook, an_alert
 from tocsin_testkit.faults import Rates, SeededFaults
 from tocsin_testkit.loop import Deadlock, Livelock, simulate
 from tocsin_testkit.policies import a_policy, published
 from tocsin_testkit.system import Service, System
+from tocsin_testkit.watching import Watch
 
 SYSTEMS = ("shop", "warehouse")
 
@@ -33,6 +34,34 @@ LEVELS: dict[str, tuple[timedelta, ...]] = {
 
 LENGTH = timedelta(minutes=6)
 """How long things happen before the day is given time to settle."""
+
+ANSWERS = {
+    "acknowledge": 10,
+    "resolve": 5,
+    "mitigate": 4,
+    "notes": 3,
+    "updates": 3,
+    "reopen": 2,
+    "severity": 3,
+    "roles": 2,
+    "merge": 2,
+    "review": 1,
+    "close": 1,
+}
+"""What people answer, and how often."""
+
+MOSTLY = 0.8
+"""How often an answer is about an incident that goes on."""
+
+NONSENSE = (
+    b"",
+    b"{",
+    b"[]",
+    b'{"version": "4"}',
+    b'{"alerts": [{"labels": 1}]}',
+    bytes(range(256)),
+)
+"""What others put on `alerts.raw` that nobody can read."""
 
 BAD = Rates(pause_for=(timedelta(seconds=1), timedelta(seconds=90)))
 """How bad the days are."""
@@ -59,7 +88,7 @@ class BadDay(AssertionError):
     """An invariant broke; the message says how to run that day again."""
 
 
-def day_policy(system: str) -> PolicyPublished:
+def day_policy(system: str, *, owner: str = "the days") -> PolicyPublished:
     """A policy in which minutes count for hours, with everything the days need."""
     targets = ("contact:alice", "contact:bob", "contact:carol")
     restart = {
@@ -75,6 +104,7 @@ def day_policy(system: str) -> PolicyPublished:
     return published(
         a_policy(
             system,
+            owner=owner,
             severities=[
                 {"name": "P0", "definition": "down", "response_target": "2m"},
                 {"name": "P1", "definition": "degraded", "response_target": "5m"},
@@ -135,6 +165,7 @@ async def _live(seed: int, services: Sequence[Service] | None, rates: Rates) -> 
         instances=2,
         services=services,
     )
+    Watch(system)
     await system.start()
     await _things_happen(system, random.Random(f"day {seed}"))  # noqa: S311 - a seeded script
     await system.settle()
@@ -153,11 +184,12 @@ async def _live(seed: int, services: Sequence[Service] | None, rates: Rates) -> 
 
 
 async def _things_happen(system: System, draw: random.Random) -> None:
-    """Alerts come and go, people answer."""
+    """Alerts come and go, people answer, and the log is cleaned and fed by others meanwhile."""
     firing: list[AnAlert] = []
     ends_at = system.loop.time() + LENGTH.total_seconds()
     while system.loop.time() < ends_at:
-        match draw.choices(("fire", "again", "clear", "answer"), (5, 2, 3, 3))[0]:
+        kinds = ("fire", "again", "clear", "answer", "clean", "nonsense", "policy", "storm")
+        match draw.choices(kinds, (50, 20, 30, 40, 5, 3, 2, 1))[0]:
             case "fire":
                 alerts = [_some_alert(draw, system) for _ in range(draw.choice((1, 1, 1, 4)))]
                 firing += alerts
@@ -169,30 +201,55 @@ async def _things_happen(system: System, draw: random.Random) -> None:
                 await system.post(a_webhook(alert.resolved(system.clock.now())))
             case "answer":
                 await _somebody_answers(system, draw)
+            case "clean":
+                system.log.compact("incidents.state")
+            case "nonsense":
+                system.log.append(Outgoing("alerts.raw", b"alertmanager", draw.choice(NONSENSE)))
+            case "policy":
+                name = draw.choice(SYSTEMS)
+                system.publish_policy(day_policy(name, owner=f"team {draw.randrange(100)}"))
+            case "storm":
+                name = draw.choice(SYSTEMS)
+                alerts = [_some_alert(draw, system, host=f"h{n}", system=name) for n in range(600)]
+                await system.post(a_webhook(*alerts))
             case _:
                 pass
         await system.sleep(timedelta(seconds=draw.expovariate(1 / 15)))
 
 
-def _some_alert(draw: random.Random, system: System) -> AnAlert:
+def _some_alert(draw: random.Random, world: System, /, **labels: str) -> AnAlert:
+    drawn = {
+        "system": draw.choice((*SYSTEMS, *SYSTEMS, *SYSTEMS, "nowhere")),
+        "severity": draw.choice(("critical", "warning", "info")),
+        "instance": f"i{draw.randrange(4)}",
+    }
     return an_alert(
         draw.choice(("Down", "Slow", "DiskFull")),
-        starts_at=system.clock.now(),
-        system=draw.choice(SYSTEMS),
-        severity=draw.choice(("critical", "warning", "info")),
-        instance=f"i{draw.randrange(4)}",
+        starts_at=world.clock.now(),
+        **{**drawn, **labels},
     )
 
 
 async def _somebody_answers(system: System, draw: random.Random) -> None:
-    open_ones = [
-        state
-        for state in system.incidents().values()
-        if state.status in {Status.OPEN, Status.ACKNOWLEDGED, Status.MITIGATED}
-    ]
-    if not open_ones:
+    """One of the answers to one of the incidents, whether it still applies or not."""
+    states = list(system.incidents().values())
+    if not states:
         return
-    state = draw.choice(open_ones)
-    verb = draw.choice(("acknowledge", "acknowledge", "resolve", "mitigate", "notes"))
-    fields = {"text": "a note"} if verb == "notes" else {}
+    live = [state for state in states if state.status.live]
+    state = draw.choice(live if live and draw.random() < MOSTLY else states)
+    verbs = tuple(ANSWERS)
+    verb = draw.choices(verbs, [ANSWERS[name] for name in verbs])[0]
+    fields: dict[str, object] = {}
+    match verb:
+        case "notes" | "updates":
+            fields = {"text": "as it stands"}
+        case "roles":
+            fields = {"role": "incident_commander", "contact": "bob"}
+        case "severity":
+            fields = {"severity": draw.choice(("P0", "P1", "P2"))}
+        case "merge":
+            others = [other for other in live if other.key == state.key and other != state]
+            if not others:
+                return
+            fields = {"into": draw.choice(others).incident}
     await system.answer(state.incident, verb, **fields)

@@ -31,6 +31,7 @@ from tocsin_testkit.faults import Faults, NoFaults
 from tocsin_testkit.loop import simulate
 from tocsin_testkit.policies import a_policy, published
 from tocsin_testkit.system import Service, System
+from tocsin_testkit.watching import Watch
 
 
 def minutes(count: float) -> timedelta:
@@ -157,6 +158,18 @@ class Moment:
         """Somebody asks for another severity."""
         return self._answer("severity", of, by=by, severity=severity)
 
+    def approve(self, step: str, by: str, *, of: str = "") -> Moment:
+        """Somebody lets a step of the incident's remediation run."""
+
+        async def approve() -> None:
+            incident = self._timeline.incident(of)
+            (remediation,) = incident.remediations
+            await self._timeline.system.answer(
+                incident.incident, "approve", by=by, remediation=remediation, step=step
+            )
+
+        return self.do(f"{by}: approve {step}", approve)
+
     def _answer(self, verb: str, of: str, *, by: str, **fields: str) -> Moment:
         async def answer() -> None:
             incident = self._timeline.incident(of)
@@ -222,6 +235,7 @@ class Timeline:
 
     async def play(self, *, until: timedelta) -> None:
         """Have it all happen, and judge nothing: for a test that looks for itself."""
+        Watch(self.system)
         await self.system.start()
         self.start = self.system.clock.now()
         for act in sorted(self.acts, key=lambda act: act.since_start):
@@ -267,6 +281,14 @@ class Timeline:
             place = (arrival.at, arrival.sending.purpose, who, about)
             grouped.setdefault(place, []).append(arrival)
         return [self._got(arrivals) for arrivals in grouped.values()]
+
+    def effects(self) -> list[tuple[timedelta, str]]:
+        """What remediation did in the world by the end of the run, looks included, and when."""
+        return [
+            (effect.at - self.start, effect.what)
+            for effect in self.system.world.effects
+            if self._ended_at is None or effect.at <= self._ended_at
+        ]
 
     def _got(self, arrivals: list[Arrival]) -> Got:
         first = arrivals[0]
