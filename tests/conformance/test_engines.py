@@ -439,6 +439,7 @@ async def heard(process: asyncio.subprocess.Process, word: str) -> list[int]:
 
 async def written(bench: AnyBench, out: str, partition: int, count: int) -> list[Record]:
     """Records of an output partition, once it holds `count` different values."""
+    assert isinstance(bench, Bench)
     seen: list[Record] = []
     async with asyncio.timeout(60):
         async for record in bench.reader.read(out, partition, 0, None):

@@ -62,7 +62,7 @@ async def test_a_handled_batch_may_be_committed_up_to_its_last_record_by_partiti
 
 
 async def test_poison_is_isolated_and_only_it_is_set_aside() -> None:
-    poison = [Poison("bad", "x"), Poison("bad", "x")]
+    poison: list[Exception] = [Poison("bad", "x"), Poison("bad", "x")]
     handler, pile = Scripted(o2=poison), DeadPile()
     batch = Batch([a_record(n) for n in range(4)])
     assert await consuming(handler, pile).attempt(batch) is None
