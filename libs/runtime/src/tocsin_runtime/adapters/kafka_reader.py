@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -25,6 +25,9 @@ _EMPTY_POLLS = 5
 """Empty answers (a second) after which a range that cannot be filled is over."""
 
 
+_STOP_LIMIT = 5.0
+
+
 class KafkaReader:
     """A `Reader`. What Kafka cannot tell just now is `Transient`: a restore is tried again."""
 
@@ -36,7 +39,7 @@ class KafkaReader:
     async def stop(self) -> None:
         """Disconnect; reads under way end with an error."""
         consumers, self._open, self._idle = self._open, set(), []
-        await asyncio.gather(*(consumer.stop() for consumer in consumers))
+        await asyncio.gather(*(_stop(consumer) for consumer in consumers))
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has. Raises `LookupError` if there is no such topic."""
@@ -103,11 +106,13 @@ class KafkaReader:
             raise Transient("kafka_unread") from error
         finally:
             if reusable and len(self._idle) < MAX_IDLE and consumer in self._open:
-                consumer.unsubscribe()
+                # Paused, not unsubscribed: aiokafka 0.14 loses a stop that comes while its fetcher
+                # winds up an assignment, and then waits for ever.
+                consumer.pause(place)
                 self._idle.append(consumer)
             elif consumer in self._open:
                 self._open.discard(consumer)
-                await consumer.stop()
+                await _stop(consumer)
 
     async def _connect(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
@@ -124,3 +129,9 @@ class KafkaReader:
             raise Transient("kafka_unread") from error
         self._open.add(consumer)
         return consumer
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_STOP_LIMIT):
+            await consumer.stop()
