@@ -36,6 +36,10 @@ LANES = ("alerts.urgent", "alerts")
 RAW = ("alerts.raw.urgent", "alerts.raw")
 
 
+ENDED = frozenset({Status.CLOSED, Status.MERGED})
+"""What a service may have forgotten: nothing can happen to it any more."""
+
+
 class Broken(AssertionError):
     """An invariant does not hold."""
 
@@ -144,12 +148,8 @@ def unreached(
     for state in states:
         if state.status is not Status.OPEN:
             continue
-        reached = {
-            number
-            for level in state.levels
-            if level.generation == state.generation and level.severity == state.severity
-            for number in (level.level, *level.skipped)
-        }
+        # A lowered severity keeps the level it had: whoever was told is not told again.
+        reached = set(range(1, state.level + 1))
         for number, after in enumerate(levels.get(state.severity, ()), start=1):
             if state.escalation_from + after < now and number not in reached:
                 wrong.append(
@@ -293,6 +293,8 @@ def strayed(system: System) -> list[str]:
         for partition in sorted(instance.casebook.partitions):
             held = instance.casebook.book(partition).settled()
             for incident, state in books.get(partition, Book()).settled().items():
+                if incident not in held and state.status in ENDED:
+                    continue
                 if incident not in held:
                     wrong.append(f"{instance.name} does not know {incident}")
                 elif state_bytes(held[incident]) != state_bytes(state):

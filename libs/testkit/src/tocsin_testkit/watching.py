@@ -15,6 +15,7 @@ from tocsin_contracts.incidents import (
     NotificationAttempted,
     Purpose,
     RemediationStarted,
+    SeverityRaised,
 )
 from tocsin_incident import IncidentState, Status, fold
 from tocsin_runtime.events import decode
@@ -39,6 +40,7 @@ class Watch:
         self._loop = system.loop
         self._kinds: dict[str, tuple[str, str]] = {}
         self._attempts: dict[tuple[str, int], tuple[str, bool]] = {}
+        self._levels_before_raise: dict[str, int] = {}
         self._called: set[tuple[str, int, str]] = set()
         self._keys: dict[tuple[str, str], str] = {}
         system.log.appended.append(self._appended)
@@ -98,6 +100,9 @@ class Watch:
             case RemediationStarted() as fact:
                 if not before.status.live:
                     self._broken(f"{event.subject} is {before.status} and {fact.step} starts")
+            case SeverityRaised():
+                # A worse severity starts its levels again, also one it had before.
+                self._levels_before_raise[event.subject] = len(before.levels)
             case _:
                 pass
 
@@ -114,7 +119,9 @@ class Watch:
     def _reached_of(self, incident: str) -> set[tuple[int, int, str]]:
         return {
             (level.generation, level.level, level.severity)
-            for level in self.states[incident].levels[:-1]
+            for level in self.states[incident].levels[
+                self._levels_before_raise.get(incident, 0) : -1
+            ]
             if level.repeat == 0
         }
 
