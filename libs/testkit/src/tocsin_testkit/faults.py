@@ -160,6 +160,7 @@ class SeededFaults:
     _doomed: dict[str, tuple[int, str]] = field(default_factory=dict)
     _random: random.Random = field(init=False)
     _loop: SimulatedLoop | None = None
+    _away_until: float = 0.0
 
     def __post_init__(self) -> None:
         self._random = random.Random(f"faults {self.seed}")  # noqa: S311 - a seeded schedule
@@ -168,6 +169,11 @@ class SeededFaults:
         """Have this day happen on `loop`."""
         self._loop = loop
         loop.interfere = self._interfere
+
+    def away(self, duration: timedelta) -> None:
+        """Have the log take nothing for a while."""
+        if self._loop is not None:
+            self._away_until = self._loop.time() + duration.total_seconds()
 
     def chance(self, probability: float, fault: str) -> bool:
         """Whether this fault strikes now; counts it if so."""
@@ -187,6 +193,9 @@ class SeededFaults:
     def append(self) -> Fate:
         """Late, refused, or done with the answer lost; and it may be the caller's last call."""
         self._doom()
+        if self.active and self._loop is not None and self._loop.time() < self._away_until:
+            self.counts["log away"] = self.counts.get("log away", 0) + 1
+            return self._fate(Outcome.REFUSED)
         if self.chance(self.rates.refused, "append refused"):
             return self._fate(Outcome.REFUSED)
         if self.chance(self.rates.unknown, "append answer lost"):

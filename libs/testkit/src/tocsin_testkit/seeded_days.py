@@ -35,6 +35,19 @@ LEVELS: dict[str, tuple[timedelta, ...]] = {
 LENGTH = timedelta(minutes=6)
 """How long things happen before the day is given time to settle."""
 
+HAPPENINGS = {
+    "fire": 50,
+    "again": 20,
+    "clear": 30,
+    "answer": 40,
+    "clean": 5,
+    "nonsense": 3,
+    "policy": 2,
+    "storm": 1,
+    "outage": 2,
+}
+"""What happens, and how often."""
+
 ANSWERS = {
     "acknowledge": 10,
     "resolve": 5,
@@ -188,8 +201,7 @@ async def _things_happen(system: System, draw: random.Random) -> None:
     firing: list[AnAlert] = []
     ends_at = system.loop.time() + LENGTH.total_seconds()
     while system.loop.time() < ends_at:
-        kinds = ("fire", "again", "clear", "answer", "clean", "nonsense", "policy", "storm")
-        match draw.choices(kinds, (50, 20, 30, 40, 5, 3, 2, 1))[0]:
+        match draw.choices(tuple(HAPPENINGS), tuple(HAPPENINGS.values()))[0]:
             case "fire":
                 alerts = [_some_alert(draw, system) for _ in range(draw.choice((1, 1, 1, 4)))]
                 firing += alerts
@@ -205,6 +217,8 @@ async def _things_happen(system: System, draw: random.Random) -> None:
                 system.log.compact("incidents.state")
             case "nonsense":
                 system.log.append(Outgoing("alerts.raw", b"alertmanager", draw.choice(NONSENSE)))
+            case "outage" if isinstance(system.faults, SeededFaults):
+                system.faults.away(timedelta(seconds=draw.uniform(5, 60)))
             case "policy":
                 name = draw.choice(SYSTEMS)
                 system.publish_policy(day_policy(name, owner=f"team {draw.randrange(100)}"))
