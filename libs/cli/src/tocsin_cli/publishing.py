@@ -6,7 +6,7 @@ from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_policy import Policy, policy_document, policy_hash
 from tocsin_runtime.events import outgoing
-from tocsin_runtime.ports import Clock, Publisher
+from tocsin_runtime.ports import Clock, Publisher, Reader
 
 
 async def publish_policy(
@@ -30,3 +30,14 @@ async def publish_policy(
     )
     await publisher.publish([outgoing(event)])
     return content_hash
+
+
+async def published_systems(reader: Reader) -> frozenset[str]:
+    """Systems that have a policy in force."""
+    systems = set()
+    for partition in range(await reader.partitions("policies")):
+        start, end = await reader.bounds("policies", partition)
+        async for record in reader.read("policies", partition, start, end):
+            if record.key is not None:
+                systems.add(record.key.decode(errors="replace"))
+    return frozenset(systems)
