@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tocsin_contracts.incidents import RemediationStepFinished
+from tocsin_incident import Status
 from tocsin_incident.state import NotificationStatus, StepStatus
 from tocsin_policy import Policy
 from tocsin_runtime.records import Record
@@ -12,7 +13,7 @@ from tocsin_testkit.builders import an_alert
 from tocsin_testkit.faults import Fate, NoFaults, Outcome
 from tocsin_testkit.loop import running_loop
 from tocsin_testkit.policies import a_policy
-from tocsin_testkit.timeline import Timeline, minutes, scenario
+from tocsin_testkit.timeline import Timeline, at, minutes, page, scenario
 
 DOWN = an_alert("Down", system="shop", severity="critical")
 GONE = an_alert("Gone", system="shop", severity="critical")
@@ -187,3 +188,31 @@ async def test_a_step_whose_process_dies_before_it_was_verified_is_verified_by_t
     assert [effect.what for effect in system.system.world.effects if effect.changes] == [
         "POST ops/restart"
     ]
+
+
+class ForgottenPlaces(NoFaults):
+    """A consumer that joins a group reads everything again."""
+
+    def rewind(self, committed: int) -> int:
+        del committed
+        return 0
+
+
+@scenario(faults=ForgottenPlaces)
+async def test_an_alert_read_again_after_its_incident_was_closed_wakes_nobody(
+    system: Timeline,
+) -> None:
+    async def everybody_dies() -> None:
+        for instance in tuple(system.system.instances.values()):
+            assert instance.actor is not None
+            system.system.kill(instance.actor)
+
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=1).resolve(by="alice").close(by="alice")
+    system.at(minutes=5).do("everybody dies", everybody_dies)
+    system.want(at(minutes=0), page("alice"))
+    await system.run(until=minutes(20))
+    assert system.status() is Status.CLOSED
+    held = system.system.instances["escalation-timer-1"].casebook
+    assert held is not None
+    assert [state.status for _, state in held.states()] == [Status.CLOSED]

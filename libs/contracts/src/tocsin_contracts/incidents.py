@@ -726,7 +726,8 @@ class Reviewed(IncidentFact):
 class Closed(IncidentFact):
     """Nothing more will happen to it.
 
-    Who reacts: its snapshot is dropped. How often: once. Never sent: before resolution.
+    Who reacts: nobody; a month after it opened its snapshot is dropped. How often: once. Never
+    sent: before resolution.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.closed.v1"

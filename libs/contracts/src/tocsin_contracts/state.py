@@ -11,7 +11,8 @@ class StateSnapshotted(Fact):
     """An incident's state as folded up to `end`; newest per incident counts.
 
     Who reacts: a service that restores; downstream tables. How often: at checkpoints, for
-    incidents that changed. Never sent: for a closed incident (a tombstone is).
+    incidents that changed. Never sent: for an incident that ended and that nothing
+    that is kept can open again (a tombstone is).
 
     Attributes:
         end: One past the last `incidents` offset this state includes.

@@ -154,6 +154,11 @@ class Moment:
         """Somebody writes something down."""
         return self._answer("notes", of, by=by, text=text)
 
+    def close(self, by: str, *, of: str = "") -> Moment:
+        """Somebody publishes the review of a resolved incident and closes it."""
+        self._answer("review", of, by=by)
+        return self._answer("close", of, by=by)
+
     def raise_to(self, severity: str, by: str, *, of: str = "") -> Moment:
         """Somebody asks for another severity."""
         return self._answer("severity", of, by=by, severity=severity)

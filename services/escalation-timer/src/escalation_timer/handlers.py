@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from escalation_timer.domain.checkpoints import ended, snapshots
+from escalation_timer.domain.checkpoints import forgettable, snapshots
 from escalation_timer.domain.duty import owed
 from tocsin_casebook import SNAPSHOTS, Casebook, Policies, Reconciler
 from tocsin_runtime.events import outgoing
@@ -88,10 +88,11 @@ class EscalationTimer:
         if not changed or partition not in self._casebook.partitions:
             return
         book = self._casebook.book(partition)
-        events = snapshots(book, changed, self._clock.now())
+        now = self._clock.now()
+        events = snapshots(book, changed, now)
         records = [outgoing(event, partition=partition) for event in events]
         settled = book.settled()
-        over = [i for i in sorted(changed) if i in settled and ended(settled[i])]
+        over = sorted(incident for incident in settled if forgettable(settled[incident], now))
         tombstones = [
             Outgoing(SNAPSHOTS, incident.encode(), None, partition=partition) for incident in over
         ]
@@ -104,3 +105,6 @@ class EscalationTimer:
             if not written:
                 # Or the next checkpoint would claim to hold what no snapshot does.
                 self._changed.setdefault(partition, set()).update(changed)
+        for incident in over:
+            if incident in settled and forgettable(settled[incident], now):
+                book.forget(incident)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from escalation_timer.domain.duty import SOURCE
 from tocsin_contracts.codec import rfc3339
@@ -12,6 +12,11 @@ from tocsin_contracts.state import CheckpointReached
 from tocsin_incident import FOLD_VERSION, Book, IncidentState, Status, snapshot
 
 CHECKPOINT_KEY = "checkpoint"
+
+REMEMBERED_FOR = timedelta(days=30)
+"""How long an incident is remembered from its opening, however soon it ended: as long as `alerts`
+keeps what opened it. Whoever forgot it sooner would open it again when that is read again, and page
+for it, while everybody who remembers ignores the repeat."""
 
 
 def snapshots(book: Book, changed: Collection[str], now: datetime) -> tuple[Event[Fact], ...]:
@@ -24,15 +29,16 @@ def snapshots(book: Book, changed: Collection[str], now: datetime) -> tuple[Even
     written = [
         _event(state.incident, snapshot(state, book.end), now)
         for state in states
-        if state is not None and not ended(state)
+        if state is not None and not forgettable(state, now)
     ]
     written.append(_event(CHECKPOINT_KEY, CheckpointReached(end=book.end, fold=FOLD_VERSION), now))
     return tuple(written)
 
 
-def ended(state: IncidentState) -> bool:
-    """Whether nothing more can happen to it, so that its snapshot is a tombstone."""
-    return state.status in {Status.CLOSED, Status.MERGED} and not state.unattached
+def forgettable(state: IncidentState, now: datetime) -> bool:
+    """Whether nothing can happen to it any more, so that its snapshot becomes a tombstone."""
+    over = state.status in {Status.CLOSED, Status.MERGED} and not state.unattached
+    return over and now - state.opened_at >= REMEMBERED_FOR
 
 
 def _event(key: str, fact: Fact, now: datetime) -> Event[Fact]:
