@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from classifier.handlers import Classifier
+from classifier.wiring import LANES
 from escalation_timer.handlers import EscalationTimer
 from ingestion.domain.answers import VERBS
 from ingestion.handlers import Door, Normaliser
@@ -325,6 +326,7 @@ def _classifier(system: System, instance: Instance, policies: Policies) -> tuple
         publisher=system.publisher,
         clock=system.clock,
     )
+    policies.on_change(handler.reconciler.policy_changed)
     return handler, (handler.run,)
 
 
@@ -338,6 +340,7 @@ def _escalation_timer(
         publisher=system.publisher,
         clock=system.clock,
     )
+    policies.on_change(handler.reconciler.policy_changed)
     return handler, (handler.run, handler.checkpoints)
 
 
@@ -352,6 +355,7 @@ def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[H
         gate=OpenGate(),
         instance=instance.name,
     )
+    policies.on_change(handler.reconciler.policy_changed)
     return handler, (handler.run,)
 
 
@@ -366,12 +370,13 @@ def _remediation(system: System, instance: Instance, policies: Policies) -> tupl
         command=system.world.command,
         instance=instance.name,
     )
+    policies.on_change(handler.reconciler.policy_changed)
     return handler, (handler.run,)
 
 
 SERVICES: tuple[Service, ...] = (
     Service("ingestion", ("alerts.raw.urgent", "alerts.raw"), _ingestion),
-    Service("classifier", ("alerts.urgent", "alerts", INCIDENTS), _classifier),
+    Service("classifier", LANES, _classifier),
     Service("escalation-timer", (INCIDENTS,), _escalation_timer),
     Service("notifier", (INCIDENTS,), _notifier),
     Service("remediation", (INCIDENTS,), _remediation),
