@@ -93,6 +93,9 @@ class EscalationTimer:
         records = [outgoing(event, partition=partition) for event in events]
         settled = book.settled()
         over = sorted(incident for incident in settled if forgettable(settled[incident], now))
+        # What is not in the book was forgotten before: a late snapshot of it, which a restore
+        # passed over, must not be the last word.
+        over += sorted(incident for incident in changed if incident not in settled)
         tombstones = [
             Outgoing(SNAPSHOTS, incident.encode(), None, partition=partition) for incident in over
         ]
