@@ -98,7 +98,7 @@ class Receiver:
             queue = self._failing.setdefault(endpoint, [])
             queue.extend((status, headers) for status in statuses)
 
-    def _keep(  # noqa: PLR0917 - the fields of an arrival, in their order
+    def _keep(
         self, kind: str, endpoint: str, key: str, subject: str, action: str = "", body: str = ""
     ) -> None:
         arrival = Arrival(self._clock.now(), kind, endpoint, key, subject, action, body)

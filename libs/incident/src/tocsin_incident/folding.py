@@ -40,9 +40,7 @@ class Folded(NamedTuple):
 Changes = dict[str, Any] | Reason
 
 
-def fold(  # noqa: PLR0911 - one early return for each reason reads as the rules do
-    state: IncidentState | None, event: Event[Fact]
-) -> Folded:
+def fold(state: IncidentState | None, event: Event[Fact]) -> Folded:
     """The state after `event`, in log order; never raises, whatever the log holds.
 
     A fact that no longer applies is ignored with a reason. A fact whose id was folded or ignored

@@ -103,7 +103,7 @@ def _resolve(
             yield target
 
 
-def _role(  # noqa: PLR0917 - all of it is what a target is resolved against
+def _role(
     policy: Policy,
     name: str,
     at: datetime,
