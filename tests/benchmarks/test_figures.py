@@ -1,0 +1,254 @@
+"""The figures of the whole system, beside the raw library and Alertmanager, in one run.
+
+`make bench` prints them; nothing here is a timed test. Each part says what it measures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from rich.console import Console
+from rich.table import Table
+
+from tocsin_cli.publishing import publish_policy
+from tocsin_cli.receiver import Receiver, channel_settings
+from tocsin_cli.stack import Stack
+from tocsin_contracts import codec
+from tocsin_contracts.dispositions import Disposed
+from tocsin_policy import Policy, load_policy
+from tocsin_runtime.adapters.kafka_connection import KafkaConnection
+from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
+from tocsin_runtime.clock import SystemClock
+
+pytestmark = [pytest.mark.bench, pytest.mark.kafka]
+ROOT = Path(__file__).resolve().parents[2]
+PARTITIONS = 6
+STORM = int(os.environ.get("BENCH_ALERTS", "50000"))
+AT_REST = 50
+PROBES = 20
+
+console = Console(width=110)
+rows: list[tuple[str, str, str]] = []
+
+
+def row(what: str, ours: str, beside: str = "") -> None:
+    rows.append((what, ours, beside))
+    console.print(f"  {what}: {ours}  {beside}", highlight=False)
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with Receiver(SystemClock()).serving() as serving:
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(ROOT / "deploy" / "policies" / "mpc-transformer" / "policy.yaml")
+
+
+@pytest.fixture(scope="module")
+def stack(receiver: Receiver, policy: Policy) -> Iterator[Stack]:
+    channels = {
+        channel.endpoint: channel_settings(receiver, channel.kind, channel.endpoint)
+        for channel in policy.channels.values()
+    }
+    made = Stack(
+        ROOT, partitions=PARTITIONS, ephemeral=True, env={"TOCSIN_CHANNELS": json.dumps(channels)}
+    )
+    made.start(lambda line: console.print(f"[dim]{line}[/dim]"))
+    try:
+        asyncio.run(publish(made, policy))
+        time.sleep(2)
+        yield made
+    finally:
+        made.stop()
+        table = Table("figure", "Tocsin", "beside it", title=f"load {os.getloadavg()[0]:.1f}")
+        for line in rows:
+            table.add_row(*line)
+        console.print(table)
+
+
+async def publish(stack: Stack, policy: Policy) -> None:
+    clock = SystemClock()
+    publisher = KafkaPublisher(KafkaConnection(stack.bootstrap, "bench"), clock)
+    await publisher.start()
+    await publish_policy(publisher, clock, policy)
+    await publisher.stop()
+
+
+def probe_body(number: int) -> dict[str, Any]:
+    alert = {
+        "status": "firing",
+        "labels": {
+            "alertname": "GlobalServiceUnavailable",
+            "system": "mpc-transformer",
+            "severity": "critical",
+            "cluster": f"probe-{number}",
+        },
+        "annotations": {"summary": f"probe {number} of the benchmark"},
+        "startsAt": "2026-11-21T00:00:00Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "generatorURL": "",
+    }
+    return {"version": "4", "truncatedAlerts": 0, "alerts": [alert]}
+
+
+def probe(client: httpx.Client, stack: Stack, receiver: Receiver, number: int) -> float:
+    """Seconds from the webhook to the page at the provider; `inf` after half a minute."""
+    wanted = f"probe {number} of the benchmark"
+    started = time.perf_counter()
+    answer = client.post(
+        f"{stack.ingestion_url}/v1/webhooks/alertmanager",
+        json=probe_body(number),
+        headers={"Authorization": f"Bearer {stack.webhook_token}"},
+    )
+    assert answer.status_code == 202, answer.text
+    while time.perf_counter() - started < 30:
+        for arrival in reversed(receiver.arrivals()):
+            if arrival.kind == "pagerduty" and wanted in arrival.subject:
+                return time.perf_counter() - started
+        time.sleep(0.0005)
+    return float("inf")
+
+
+def quantiles(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    p99 = ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
+    return f"p50 {1000 * statistics.median(ordered):.1f} ms, p99 {1000 * p99:.1f} ms"
+
+
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    found = {}
+    for service in stack.status():
+        fields = Path(f"/proc/{service.said.pid}/stat").read_text().rpartition(")")[2].split()
+        found[service.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+def memory_mb(stack: Stack) -> str:
+    found = []
+    for service in stack.status():
+        status = Path(f"/proc/{service.said.pid}/status").read_text()
+        kilobytes = next(line.split()[1] for line in status.splitlines() if "VmRSS" in line)
+        found.append(f"{service.name} {int(kilobytes) // 1024}")
+    return ", ".join(found) + " MB"
+
+
+async def raw_round_trip(bootstrap: str) -> list[float]:
+    """One record through aiokafka alone: produced with acks=all, and read."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=0)
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="latest")
+    await producer.start()
+    await consumer.start()
+    place = TopicPartition("dead-letters", 0)
+    consumer.assign([place])
+    await consumer.seek_to_end(place)
+    taken = []
+    for _ in range(200):
+        started = time.perf_counter()
+        await producer.send("dead-letters", b"x" * 300, partition=0)
+        while not await consumer.getmany(place, timeout_ms=1000):
+            pass
+        taken.append(time.perf_counter() - started)
+    await consumer.stop()
+    await producer.stop()
+    return taken[20:]
+
+
+async def disposed(bootstrap: str, count: int, name_seen: set[str]) -> float:
+    """Wall time at which `count` new observations have a disposition."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    consumer.assign([TopicPartition("dispositions", n) for n in range(PARTITIONS)])
+    async with asyncio.timeout(600):
+        while len(name_seen) < count:
+            for records in (await consumer.getmany(timeout_ms=500)).values():
+                for record in records:
+                    fact = codec.decode(record.headers, record.value, record.key).fact
+                    if isinstance(fact, Disposed):
+                        name_seen.update(str(d.observation) for d in fact.dispositions)
+    at = time.perf_counter()
+    await consumer.stop()
+    return at
+
+
+def storm(
+    stack: Stack, receiver: Receiver, alerts: int, batch: int, name: str, *, probes: int
+) -> tuple[float, list[float]]:
+    """Alerts a second to their dispositions, and the probes' times in the middle of it."""
+    seen: set[str] = set()
+    asyncio.run(disposed_now(stack.bootstrap, seen))
+    before = len(seen)
+    command = [sys.executable, str(Path(__file__).with_name("load.py"))]
+    command += [f"{stack.ingestion_url}/v1/webhooks/alertmanager", stack.webhook_token]
+    command += [str(alerts), str(batch), "8", name]
+    started = time.perf_counter()
+    load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    took = []
+    with httpx.Client(timeout=30) as client:
+        for number in range(probes):
+            time.sleep(0.15)
+            took.append(probe(client, stack, receiver, hash((name, number)) % 10**9))
+    out, _ = load.communicate(timeout=600)
+    refused = json.loads(out)["refused"]
+    ended = asyncio.run(disposed(stack.bootstrap, before + alerts - refused * batch, seen))
+    if refused:
+        row(f"{name}: requests refused", str(refused))
+    return (alerts - refused * batch) / (ended - started), took
+
+
+async def disposed_now(bootstrap: str, seen: set[str]) -> None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    consumer.assign([TopicPartition("dispositions", n) for n in range(PARTITIONS)])
+    while records := await consumer.getmany(timeout_ms=1500):
+        for batch in records.values():
+            for record in batch:
+                fact = codec.decode(record.headers, record.value, record.key).fact
+                if isinstance(fact, Disposed):
+                    seen.update(str(d.observation) for d in fact.dispositions)
+    await consumer.stop()
+
+
+def test_figures(stack: Stack, receiver: Receiver) -> None:
+    row("memory idle", memory_mb(stack))
+    with httpx.Client(timeout=30) as client:
+        for number in range(5):
+            probe(client, stack, receiver, 10**6 + number)
+        rest = [probe(client, stack, receiver, number) for number in range(AT_REST)]
+    raw = asyncio.run(raw_round_trip(stack.bootstrap))
+    ratio = statistics.median(rest) / statistics.median(raw)
+    row(
+        "webhook to page at rest",
+        quantiles(rest),
+        f"one aiokafka round trip {quantiles(raw)}; {ratio:.0f}x",
+    )
+    assert all(took < float("inf") for took in rest)
+    for batch, alerts in ((100, STORM), (1, STORM // 10)):
+        before = cpu_seconds(stack)
+        speed, probes = storm(
+            stack, receiver, alerts, batch, f"StormOf{batch}x{alerts}", probes=PROBES
+        )
+        after = cpu_seconds(stack)
+        row(f"{alerts} alerts in batches of {batch}", f"{speed:.0f} alerts/s to disposition")
+        row("  a P0's page in the middle of it", quantiles(probes))
+        spent = {name: (after[name] - before[name]) * 1e6 / alerts for name in after}
+        row(
+            "  CPU an alert",
+            ", ".join(f"{name} {micro:.0f} us" for name, micro in spent.items()),
+        )
+        assert all(took < float("inf") for took in probes)
+    row(f"memory with {STORM + STORM // 10} open alerts", memory_mb(stack))
