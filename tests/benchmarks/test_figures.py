@@ -169,20 +169,23 @@ async def raw_round_trip(bootstrap: str) -> list[float]:
 
 
 async def disposed(bootstrap: str, count: int, name_seen: set[str]) -> float:
-    """Wall time at which `count` new observations have a disposition."""
+    """Unix time at which the log had the last of `count` observations' dispositions."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     consumer.assign([TopicPartition("dispositions", n) for n in range(PARTITIONS)])
+    last = 0
     async with asyncio.timeout(600):
         while len(name_seen) < count:
             for records in (await consumer.getmany(timeout_ms=500)).values():
                 for record in records:
                     fact = codec.decode(record.headers, record.value, record.key).fact
+                    known = len(name_seen)
                     if isinstance(fact, Disposed):
                         name_seen.update(str(d.observation) for d in fact.dispositions)
-    at = time.perf_counter()
+                    if len(name_seen) > known:
+                        last = max(last, record.timestamp)
     await consumer.stop()
-    return at
+    return last / 1000
 
 
 def storm(
@@ -195,7 +198,7 @@ def storm(
     command = [sys.executable, str(Path(__file__).with_name("load.py"))]
     command += [f"{stack.ingestion_url}/v1/webhooks/alertmanager", stack.webhook_token]
     command += [str(alerts), str(batch), "8", name]
-    started = time.perf_counter()
+    started = time.time()
     load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     took = []
     with httpx.Client(timeout=30) as client:
@@ -204,7 +207,7 @@ def storm(
             took.append(probe(client, stack, receiver, hash((name, number)) % 10**9))
     out, _ = load.communicate(timeout=600)
     refused = json.loads(out)["refused"]
-    ended = asyncio.run(disposed(stack.bootstrap, before + alerts - refused * batch, seen))
+    ended = asyncio.run(disposed(stack.bootstrap, before + probes + alerts - refused * batch, seen))
     if refused:
         row(f"{name}: requests refused", str(refused))
     return (alerts - refused * batch) / (ended - started), took

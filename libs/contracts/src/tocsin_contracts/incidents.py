@@ -92,12 +92,17 @@ class AlertsAttached(IncidentFact):
 
 
 class Cleared(Value):
-    """One episode that ended, and how we know."""
+    """One episode that ended, and how we know.
+
+    Attributes:
+        observation: The observation that said so, so that the same one seen again is known.
+    """
 
     fingerprint: str
     starts_at: Instant
     ended_at: Instant
     reason: str = "resolved"
+    observation: UUID | None = None
 
 
 class AlertsCleared(IncidentFact):

@@ -144,7 +144,11 @@ def _cleared(state: IncidentState, event: Event[Fact], fact: facts.AlertsCleared
             continue
         changed = True
         alerts[key] = held.model_copy(
-            update={"cleared_at": cleared.ended_at, "cleared_because": cleared.reason}
+            update={
+                "cleared_at": cleared.ended_at,
+                "cleared_because": cleared.reason,
+                "cleared_by": cleared.observation,
+            }
         )
     if not changed:
         return Reason.NOTHING_NEW

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
@@ -42,6 +43,7 @@ class HeldAlert(Value):
     alert: Alert
     cleared_at: Instant | None = None
     cleared_because: str | None = None
+    cleared_by: UUID | None = None
 
     @property
     def firing(self) -> bool:

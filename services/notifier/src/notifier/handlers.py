@@ -36,11 +36,12 @@ from tocsin_runtime.records import Record
 
 log = structlog.get_logger()
 
-WORKERS = 24
-"""Calls under way at once."""
+WORKERS = 4
+"""Calls under way at once to one channel.
 
-URGENT_WORKERS = 8
-"""Of them, those that make calls for the worst severity only, so that noise cannot fill all."""
+Each channel has workers of its own, so that a provider that is slow, or wants to be left alone,
+holds up no other.
+"""
 
 MOST_HOLDS = 50
 """Times a call waits for its provider's rate or circuit before it is made all the same."""
@@ -88,8 +89,8 @@ class Notifier:
         self._gate = gate
         self._instance = instance
         self._made: dict[str, int] = {}
-        self._urgent: asyncio.PriorityQueue[_Call] = asyncio.PriorityQueue()
-        self._calls: asyncio.PriorityQueue[_Call] = asyncio.PriorityQueue()
+        self._queues: dict[str, asyncio.PriorityQueue[_Call]] = {}
+        self._group: asyncio.TaskGroup | None = None
         self._number = 0
         self.reconciler = Reconciler(
             casebook=casebook,
@@ -115,15 +116,27 @@ class Notifier:
     async def run(self) -> None:
         """Retry what comes due and make calls, for ever."""
         async with asyncio.TaskGroup() as group:
+            self._group = group
+            for queue in self._queues.values():
+                self._staff(queue)
             group.create_task(self.reconciler.run())
-            for _ in range(URGENT_WORKERS):
-                group.create_task(self._work(self._urgent))
-            for _ in range(WORKERS - URGENT_WORKERS):
-                group.create_task(self._work(self._calls))
 
     def waiting(self) -> int:
         """Calls that wait for a worker."""
-        return self._urgent.qsize() + self._calls.qsize()
+        return sum(queue.qsize() for queue in self._queues.values())
+
+    def _queue(self, channel: str) -> asyncio.PriorityQueue[_Call]:
+        """The channel's queue, worst severity first; bounded by what the log says is attempted."""
+        queue = self._queues.get(channel)
+        if queue is None:
+            queue = self._queues[channel] = asyncio.PriorityQueue()
+            self._staff(queue)
+        return queue
+
+    def _staff(self, queue: asyncio.PriorityQueue[_Call]) -> None:
+        if self._group is not None:
+            for _ in range(WORKERS):
+                self._group.create_task(self._work(queue))
 
     def _looked(self, state: IncidentState) -> None:
         in_force = self._policies.get(state.system)
@@ -136,8 +149,7 @@ class Notifier:
             self._made[held.notification] = held.attempts
             self._number += 1
             call = _Call(rank, self._number, state.incident, held.notification, held.attempts)
-            queue = self._urgent if rank == 0 else self._calls
-            queue.put_nowait(call)
+            self._queue(held.channel).put_nowait(call)
 
     def _ours(self, held: Notification) -> bool:
         attempted = held.status is NotificationStatus.ATTEMPTED

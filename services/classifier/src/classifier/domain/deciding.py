@@ -23,6 +23,9 @@ from tocsin_policy import Classification, classify, group_key, severity_rank
 
 SOURCE = "tocsin/classifier"
 
+_NEW_GROUP = "new_group"
+_SAME_GROUP = "same_group"
+
 Find = Callable[[str], IncidentState | None]
 
 
@@ -185,10 +188,12 @@ class _Deciding:
         if state is None or held is None:
             return self._disposition(seen, Outcome.REPEATED, "still_firing", held_in)
         if held.alert.observation == seen.id:
-            # The same record again, after a crash between its facts and its dispositions.
-            opened = next(iter(state.alerts)) == key
-            outcome = Outcome.OPENED if opened else Outcome.ATTACHED
-            return self._disposition(seen, outcome, "seen_again", held_in)
+            # The same record again, after a crash: it gets the disposition it got or would have
+            # got then, to the letter, so that an observation never has two.
+            rule = classify(self._policy, seen.labels, seen.annotations).rule
+            if next(iter(state.alerts)) == key:
+                return self._disposition(seen, Outcome.OPENED, _NEW_GROUP, held_in, rule)
+            return self._disposition(seen, Outcome.ATTACHED, _SAME_GROUP, held_in, rule)
         reason = "still_firing" if held.firing else "episode_is_over"
         return self._disposition(seen, Outcome.REPEATED, reason, held_in)
 
@@ -200,22 +205,22 @@ class _Deciding:
     def _join(self, group: str, seen: Observation) -> tuple[_Plan, Outcome, str]:
         planned = self._groups.get(group)
         if planned is not None:
-            return self._plans[planned], Outcome.ATTACHED, "same_group"
+            return self._plans[planned], Outcome.ATTACHED, _SAME_GROUP
         for incident in self._holdings.group(self._key, group):
             state = self._find(incident)
             if state is None:
                 continue
             if joinable(state):
-                return self._plan(incident, group), Outcome.ATTACHED, "same_group"
+                return self._plan(incident, group), Outcome.ATTACHED, _SAME_GROUP
             if reopenable(state) and self._within_window(state):
                 plan = self._plan(incident, group)
                 plan.reopens = state
-                return plan, Outcome.ATTACHED, "reopened"
+                return plan, Outcome.ATTACHED, _SAME_GROUP
             break
         opened = incident_id(self._key, group, episode(seen.fingerprint, seen.starts_at))
         plan = self._plan(opened, group)
         plan.opens = True
-        return plan, Outcome.OPENED, "new_group"
+        return plan, Outcome.OPENED, _NEW_GROUP
 
     def _within_window(self, state: IncidentState) -> bool:
         return (
@@ -250,6 +255,8 @@ class _Deciding:
         holder = planned or self._holdings.holder(self._key, key)
         if holder is not None:
             if planned is None and not self._fires_in(holder, key):
+                if self._ended_by(holder, key, seen):
+                    return self._disposition(seen, Outcome.CLEARED, "resolved", holder)
                 return self._disposition(seen, Outcome.REPEATED, "already_clear", holder)
             self._clear(delivery, seen, holder, seen.starts_at, ended_at)
             return self._disposition(seen, Outcome.CLEARED, "resolved", holder)
@@ -268,6 +275,12 @@ class _Deciding:
         reason = "not_held" if cleared is None else "same_alert"
         return self._disposition(seen, Outcome.CLEARED, reason, cleared)
 
+    def _ended_by(self, incident: str, key: str, seen: Observation) -> bool:
+        """Whether this very observation cleared it before: the same record again."""
+        state = self._find(incident)
+        held = state.alerts.get(key) if state is not None else None
+        return held is not None and held.cleared_by == seen.id
+
     def _fires_in(self, incident: str, key: str) -> bool:
         if f"{incident}/{key}" in self._cleared:
             return False
@@ -284,7 +297,12 @@ class _Deciding:
     ) -> None:
         plan = self._plan(incident)
         plan.clear.append(
-            Cleared(fingerprint=seen.fingerprint, starts_at=starts_at, ended_at=ended_at)
+            Cleared(
+                fingerprint=seen.fingerprint,
+                starts_at=starts_at,
+                ended_at=ended_at,
+                observation=seen.id,
+            )
         )
         plan.cleared_by = plan.cleared_by or (delivery, seen)
         self._cleared.add(f"{incident}/{episode(seen.fingerprint, starts_at)}")

@@ -23,7 +23,7 @@ CLAIM_FOR = timedelta(seconds=30)
 BREAKS_AFTER = 5
 """Failures in a row after which a provider is left alone for `OPEN_FOR`."""
 OPEN_FOR = timedelta(seconds=5)
-RATES = {"slack": 5, "pagerduty": 20, "webhook": 50, "email": 20, "": 50}
+RATES = {"slack": 10, "pagerduty": 50, "webhook": 50, "email": 20, "": 50}
 """Calls a second to one channel, by kind; providers' own answers slow us further."""
 
 
