@@ -49,7 +49,7 @@ def check(system: System) -> None:
     """
     wrong = [
         *unaccounted(system.log),
-        *unpaged(system.incidents().values()),
+        *unpaged(system.incidents().values(), system.clock.now()),
         *provider_keys(system.providers),
         *called_wrongly(system),
         *misplaced(system),
@@ -102,9 +102,10 @@ def unaccounted(log: MemoryLog) -> list[str]:
     return wrong
 
 
-def unpaged(states: Iterable[IncidentState]) -> list[str]:
+def unpaged(states: Iterable[IncidentState], now: datetime) -> list[str]:
     """Every target of a level that was reached was paged, or superseded with a reason."""
     wrong = []
+    late = now - timedelta(seconds=30)
     for state in states:
         for level in state.levels:
             for target in level.targets:
@@ -128,8 +129,8 @@ def unpaged(states: Iterable[IncidentState]) -> list[str]:
                 wrong.append(f"{what} was superseded without a reason")
             elif held.status in {NotificationStatus.REQUESTED, NotificationStatus.ATTEMPTED}:
                 wrong.append(f"{what} stays {held.status} for ever (attempt {held.attempts})")
-            elif held.status is NotificationStatus.IN_DOUBT and held.retry_at is not None:
-                wrong.append(f"{what} is in doubt and its retry never came")
+            elif not held.status.settled and held.retry_at is not None and held.retry_at < late:
+                wrong.append(f"{what} is {held.status} and its retry never came")
     return wrong
 
 
