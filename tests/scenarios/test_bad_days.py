@@ -216,3 +216,35 @@ async def test_an_alert_read_again_after_its_incident_was_closed_wakes_nobody(
     held = system.system.instances["escalation-timer-1"].casebook
     assert held is not None
     assert [state.status for _, state in held.states()] == [Status.CLOSED]
+
+
+class RefusesOnceAfterADeath(NoFaults):
+    """The first call hangs; the first publish of the process that takes over is refused late."""
+
+    def __init__(self) -> None:
+        self._called = False
+        self._refused = False
+
+    def deliver(self) -> Fate:
+        first, self._called = not self._called, True
+        return Fate(Outcome.REFUSED, there=3600) if first else FINE
+
+    def append(self) -> Fate:
+        if self._refused or running_loop().actor().name != "notifier-1#2":
+            return FINE
+        self._refused = True
+        return Fate(Outcome.REFUSED, there=5)
+
+
+@scenario(faults=RefusesOnceAfterADeath)
+async def test_a_retry_never_overtakes_the_doubt_it_follows_from(system: Timeline) -> None:
+    async def die() -> None:
+        notifier = system.system.instances["notifier-1"].actor
+        assert notifier is not None
+        system.system.kill(notifier)
+
+    system.at(seconds=0).push(DOWN)
+    system.at(seconds=2).do("the notifier dies", die)
+    await system.play(until=minutes(2))
+    pages = system.incident().notifications.values()
+    assert {page.status for page in pages} == {NotificationStatus.DELIVERED}

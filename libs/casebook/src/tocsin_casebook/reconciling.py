@@ -7,6 +7,7 @@ rebalance or a record seen twice: the state still owes it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -71,6 +72,7 @@ class Reconciler:
         self._looked = looked
         self._touched: dict[str, None] = {}
         self._unsent: list[Event[Fact]] = []
+        self._writing = asyncio.Lock()
         self.agenda = Agenda()
 
     async def assigned(self, partitions: frozenset[int]) -> None:
@@ -165,22 +167,25 @@ class Reconciler:
                     self._looked(found[1])
 
     async def write(self, events: Sequence[Event[Fact]]) -> None:
-        """Write facts that the books expect already.
+        """Write facts that the books expect already, in the order in which they are expected.
 
         A handler that is interrupted here (its budget, a stop) must not leave facts behind that
-        this process counts on and the log never gets: they go first with the next write.
+        this process counts on and the log never gets: they go first with the next write. One
+        write at a time: a fact that was refused and is tried again must not be overtaken by one
+        that was decided on it, which the fold would then ignore for ever.
         """
-        unsent = [*self._unsent, *events]
-        if not unsent:
-            return
-        self._unsent = []
-        sent = False
-        try:
-            await insist(self._publisher, self._clock, [outgoing(event) for event in unsent])
-            sent = True
-        finally:
-            if not sent:
-                self._unsent = [*unsent, *self._unsent]
+        self._unsent.extend(events)
+        async with self._writing:
+            unsent, self._unsent = self._unsent, []
+            if not unsent:
+                return
+            sent = False
+            try:
+                await insist(self._publisher, self._clock, [outgoing(event) for event in unsent])
+                sent = True
+            finally:
+                if not sent:
+                    self._unsent = [*unsent, *self._unsent]
 
     def _owed(self, incident: str) -> list[Event[Fact]]:
         written: list[Event[Fact]] = []
