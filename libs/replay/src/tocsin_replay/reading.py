@@ -10,13 +10,16 @@ from aiokafka.partitioner import murmur2
 
 from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.ids import key_of
+from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import IncidentState, Reason, fold
+from tocsin_policy import Policy, parse_policy
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
 from tocsin_runtime.ports import Reader
 from tocsin_runtime.records import Position
 
 INCIDENTS = "incidents"
+POLICIES = "policies"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,26 @@ async def read_all(reader: Reader) -> tuple[Recorded, ...]:
     for partition in range(await reader.partitions(INCIDENTS)):
         found.extend([recorded async for recorded in _facts(reader, partition)])
     return tuple(found)
+
+
+async def read_policy(reader: Reader, state: IncidentState) -> Policy | None:
+    """The policy that decided how the incident opened, or `None` if the log has no such version.
+
+    An incident that names no version has the newest of its system.
+    """
+    partition = partition_of(state.system, await reader.partitions(POLICIES))
+    start, end = await reader.bounds(POLICIES, partition)
+    found: Policy | None = None
+    async for record in reader.read(POLICIES, partition, start, end):
+        try:
+            fact = decode(record).fact
+        except Poison:
+            continue
+        if not isinstance(fact, PolicyPublished) or fact.system != state.system:
+            continue
+        if state.policy in {None, fact.hash}:
+            found = parse_policy(fact.document)
+    return found
 
 
 async def _facts(reader: Reader, partition: int) -> AsyncIterator[Recorded]:

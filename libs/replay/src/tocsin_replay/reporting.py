@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -14,7 +14,8 @@ from tocsin_contracts.incidents import Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification
 from tocsin_policy import Policy
-from tocsin_replay.reading import Recorded, state_of
+from tocsin_replay.reading import Recorded, state_of, steps
+from tocsin_replay.targets import ResponseTarget, response_targets
 from tocsin_replay.telling import Entry
 
 
@@ -24,18 +25,10 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class ResponseTarget(Part):
-    """The severity's response time, and how long the first acknowledgement took."""
-
-    severity: str
-    target: timedelta | None
-    took: timedelta | None
-    met: bool | None
-
-
 class Paged(Part):
     """One page to one person over one channel."""
 
+    generation: int
     level: int
     name: str
     role: str
@@ -60,12 +53,15 @@ class Report(Part):
     time_to_acknowledge: timedelta | None
     resolved_by: str | None
     time_to_resolve: timedelta | None
-    response_target: ResponseTarget
+    response_targets: tuple[ResponseTarget, ...]
     pages: tuple[Paged, ...]
 
 
-def report(recorded: Sequence[Recorded], policy: Policy) -> Report:
+def report(recorded: Sequence[Recorded], policy: Policy | None) -> Report:
     """The report of one incident, from its facts.
+
+    Args:
+        policy: What was promised; without it only the misses that the log holds are known.
 
     Raises:
         LookupError: The facts open no incident.
@@ -74,33 +70,27 @@ def report(recorded: Sequence[Recorded], policy: Policy) -> Report:
     if state is None:
         raise LookupError("the log does not know this incident")
     acknowledged = state.first_acknowledged_at
+    first = _first_to_acknowledge(recorded)
     return Report(
         incident=state.incident,
         title=state.title,
         severity=state.severity,
         status=str(state.status),
         opened_at=state.opened_at,
-        acknowledged_by=state.acknowledged_by.name if state.acknowledged_by else None,
+        acknowledged_by=first,
         time_to_acknowledge=None if acknowledged is None else acknowledged - state.opened_at,
         resolved_by=state.resolved_by.name if state.resolved_by else None,
         time_to_resolve=None if state.resolved_at is None else state.resolved_at - state.opened_at,
-        response_target=_target(state, policy),
+        response_targets=response_targets(recorded, policy),
         pages=tuple(_paged(state)),
     )
 
 
-def _target(state: IncidentState, policy: Policy) -> ResponseTarget:
-    severity = policy.severity(state.severity)
-    target = severity.response_target if severity is not None else None
-    acknowledged = state.first_acknowledged_at
-    took = None if acknowledged is None else acknowledged - state.opened_at
-    met: bool | None = None
-    if target is not None:
-        if state.missed:
-            met = False
-        elif took is not None:
-            met = took <= target
-    return ResponseTarget(severity=state.severity, target=target, took=took, met=met)
+def _first_to_acknowledge(recorded: Sequence[Recorded]) -> str | None:
+    for step in steps(recorded):
+        if step.after is not None and step.after.acknowledged_by is not None:
+            return step.after.acknowledged_by.name
+    return None
 
 
 def _paged(state: IncidentState) -> list[Paged]:
@@ -112,6 +102,7 @@ def _paged(state: IncidentState) -> list[Paged]:
         level = levels.get((page.generation, page.level or 0))
         pages.append(
             Paged(
+                generation=page.generation,
                 level=page.level or 0,
                 name=page.target.name,
                 role=page.target.role,
@@ -137,16 +128,13 @@ def _shown(duration: timedelta | None) -> str:
 
 def render_report(found: Report) -> Group:
     """The report for a terminal."""
-    target = found.response_target
-    verdict = {True: "met", False: "missed", None: "none set, or not answered yet"}[target.met]
-    colour = {True: "green", False: "red", None: "yellow"}[target.met]
     head = Text.assemble(
         (f"{found.severity} {found.title}", "bold"),
         f"\nacknowledged by {found.acknowledged_by or 'nobody'}"
         f" after {_shown(found.time_to_acknowledge)},"
-        f" resolved by {found.resolved_by or 'nobody'} after {_shown(found.time_to_resolve)}\n",
-        f"response target of {_shown(target.target)}: ",
-        (verdict, colour),
+        f" resolved by {found.resolved_by or 'nobody'} after {_shown(found.time_to_resolve)}",
+        *(_verdict(target) for target in found.response_targets),
+        "\n",
     )
     table = Table(title="Who was paged, when, why", title_justify="left")
     for column in ("level", "who", "why", "channel", "due", "delivered", "outcome"):
@@ -158,11 +146,68 @@ def render_report(found: Report) -> Group:
             f"{page.name}, {page.role}",
             page.why,
             page.channel,
-            page.due_at.strftime("%H:%M:%S"),
-            page.sent_at.strftime("%H:%M:%S") if page.sent_at else "-",
-            Text(page.status, "green" if good else "red"),
+            _shown_at(page.due_at),
+            _shown_at(page.sent_at),
+            Text(_outcome(page), "green" if good else "red"),
         )
     return Group(head, table)
+
+
+_VERDICTS = {
+    True: ("met", "green"),
+    False: ("missed", "red"),
+    None: ("none set, or nobody answered yet", "yellow"),
+}
+
+
+def _verdict(target: ResponseTarget) -> Text:
+    word, colour = _VERDICTS[target.met]
+    again = "" if target.generation == 1 else f" (generation {target.generation})"
+    return Text.assemble(
+        f"\nresponse target of {_shown(target.target)} for {target.severity}{again}: ",
+        (word, colour),
+        f", answered after {_shown(target.took)}" if target.took is not None else "",
+    )
+
+
+def report_markdown(found: Report) -> str:
+    """The report as Markdown, to stand above a timeline."""
+    lines = [
+        f"# {found.severity}: {found.title}",
+        "",
+        (
+            f"`{found.incident}`, {found.status}. "
+            f"Acknowledged by {found.acknowledged_by or 'nobody'}"
+            f" after {_shown(found.time_to_acknowledge)},"
+            f" resolved by {found.resolved_by or 'nobody'} after {_shown(found.time_to_resolve)}."
+        ),
+        "",
+        *(f"- {_verdict(target).plain.strip()}" for target in found.response_targets),
+        "",
+        "| Level | Who | Why | Channel | Due | Delivered | Outcome |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines.extend(
+        f"| {page.level} | {_cell(f'{page.name}, {page.role}')} | {_cell(page.why)} "
+        f"| {page.channel} | {_shown_at(page.due_at)} | {_shown_at(page.sent_at)} "
+        f"| {_cell(_outcome(page))} |"
+        for page in found.pages
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _outcome(page: Paged) -> str:
+    attempts = f" after {page.attempts} attempts" if page.attempts > 1 else ""
+    reason = f": {page.reason}" if page.reason else ""
+    return f"{page.status}{attempts}{reason}"
+
+
+def _shown_at(instant: datetime | None) -> str:
+    return "-" if instant is None else instant.strftime("%H:%M:%S")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def timeline_table(entries: Sequence[Entry]) -> Table:
@@ -179,14 +224,16 @@ def timeline_table(entries: Sequence[Entry]) -> Table:
 
 def timeline_markdown(entries: Sequence[Entry]) -> str:
     """The timeline as a Markdown table."""
-
-    def cell(text: str) -> str:
-        return text.replace("|", "\\|").replace("\n", " ")
-
     rows = ["| Time (UTC) | What | Who | Why |", "|---|---|---|---|"]
     rows.extend(
-        f"| {entry.at:%Y-%m-%d %H:%M:%S} | {cell(entry.what)} | {cell(entry.who)} "
-        f"| {cell(entry.why)} |"
+        f"| {entry.at:%Y-%m-%d %H:%M:%S} | {_cell(entry.what)} | {_cell(entry.who)} "
+        f"| {_cell(entry.why)} |"
         for entry in entries
     )
     return "\n".join(rows) + "\n"
+
+
+def render_table(console: Console, entries: Sequence[Entry], found: Report) -> None:
+    """Print the timeline and the report below it."""
+    console.print(timeline_table(entries))
+    console.print(render_report(found))
