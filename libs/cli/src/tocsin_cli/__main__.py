@@ -62,6 +62,8 @@ def main() -> None:
         _end(str(error), Exit.NOT_FOUND)
     except (Unreachable, StackProblem, KafkaError, Transient) as error:
         _end(str(error), Exit.UNREACHABLE)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        _end(f"cannot read {error.filename}: {error.strerror}", Exit.USAGE)
     except PolicyRefused as error:
         _end(str(error), Exit.FAILED)
     except ValueError as error:
