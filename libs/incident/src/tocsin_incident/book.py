@@ -43,6 +43,7 @@ class Book:
     def __init__(self) -> None:
         self.end = 0
         self._settled: dict[str, IncidentState] = {}
+        self._began: dict[str, int] = {}
         self._pending: dict[str, list[Event[Fact]]] = {}
         self._expected: dict[str, IncidentState] = {}
 
@@ -70,6 +71,10 @@ class Book:
             if incident not in self._settled:
                 yield state
 
+    def began(self, incident: str) -> int:
+        """Offset of the fact that opened it; 0 for one that a snapshot brought."""
+        return self._began.get(incident, 0)
+
     def pending(self, incident: str) -> int:
         """How many facts about it were written and not read back."""
         return len(self._pending.get(incident, ()))
@@ -88,6 +93,7 @@ class Book:
     def forget(self, incident: str) -> None:
         """Drop an incident: its snapshot is a tombstone."""
         self._settled.pop(incident, None)
+        self._began.pop(incident, None)
         self._expected.pop(incident, None)
         self._pending.pop(incident, None)
 
@@ -101,6 +107,8 @@ class Book:
         folded = fold(before, event)
         if folded.state is not None:
             self._settled[incident] = folded.state
+            if before is None:
+                self._began[incident] = offset
         self._confirm(incident, event)
         return Change(incident, before, folded.state, folded.ignored)
 

@@ -13,6 +13,12 @@ from tocsin_incident import FOLD_VERSION, Book, IncidentState, Status, snapshot
 
 CHECKPOINT_KEY = "checkpoint"
 
+MOST_SNAPSHOT = 3_000_000
+"""Size, as `size` tells it, of the largest state that is put into one record."""
+
+_ALERT = 300
+"""Characters an alert takes beside its labels and annotations."""
+
 REMEMBERED_FOR = timedelta(days=30)
 """How long an incident is remembered from its opening, however soon it ended: as long as `alerts`
 keeps what opened it. Whoever forgot it sooner would open it again when that is read again, and page
@@ -25,14 +31,31 @@ def snapshots(book: Book, changed: Collection[str], now: datetime) -> tuple[Even
     The order matters: a checkpoint that was written before its snapshots would make a restore
     start past facts that no snapshot holds.
     """
-    states = (book.settled().get(incident) for incident in sorted(changed))
+    settled = book.settled()
+    end = book.end
+    for incident, state in settled.items():
+        if size(state) > MOST_SNAPSHOT:
+            # No record can hold it, so a restore has to read it from the log, from its opening.
+            end = min(end, book.began(incident))
     written = [
-        _event(state.incident, snapshot(state, book.end), now)
-        for state in states
-        if state is not None and not forgettable(state, now)
+        _event(incident, snapshot(settled[incident], book.end), now)
+        for incident in sorted(changed)
+        if incident in settled
+        and not forgettable(settled[incident], now)
+        and size(settled[incident]) <= MOST_SNAPSHOT
     ]
-    written.append(_event(CHECKPOINT_KEY, CheckpointReached(end=book.end, fold=FOLD_VERSION), now))
+    written.append(_event(CHECKPOINT_KEY, CheckpointReached(end=end, fold=FOLD_VERSION), now))
     return tuple(written)
+
+
+def size(state: IncidentState) -> int:
+    """About how many characters a state's alerts take in a snapshot; they are what grows."""
+    return sum(
+        _ALERT
+        + sum(len(name) + len(value) for name, value in held.alert.labels.items())
+        + sum(len(name) + len(value) for name, value in held.alert.annotations.items())
+        for held in state.alerts.values()
+    )
 
 
 def forgettable(state: IncidentState, now: datetime) -> bool:
