@@ -155,17 +155,35 @@ def timeline(
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option(help="Print a Markdown table.")] = False,
 ) -> None:
-    """The story of an incident, rebuilt from the log."""
+    """The story of an incident, rebuilt from the log, against what its policy promised."""
+    from tocsin_replay import (  # noqa: PLC0415
+        read_policy,
+        render_table,
+        report,
+        report_markdown,
+        state_of,
+        timeline_markdown,
+    )
     from tocsin_replay import timeline as told  # noqa: PLC0415
-    from tocsin_replay import timeline_markdown, timeline_table  # noqa: PLC0415
 
-    entries = told(_recorded(incident))
+    recorded = _recorded(incident)
+    entries = told(recorded)
+    state = state_of(recorded)
+    if state is None:
+        raise NotFound(f"nobody opened {incident}")
+    policy = asyncio.run(connection.with_reader(lambda reader: read_policy(reader, state)))
+    found = report(recorded, policy)
     if as_json:
-        _print_json([entry.model_dump(mode="json") for entry in entries])
+        _print_json(
+            {
+                "entries": [entry.model_dump(mode="json") for entry in entries],
+                "report": found.model_dump(mode="json"),
+            }
+        )
     elif markdown:
-        sys.stdout.write(timeline_markdown(entries))
+        sys.stdout.write(f"{timeline_markdown(entries)}\n{report_markdown(found)}")
     else:
-        console.print(timeline_table(entries))
+        render_table(console, entries, found)
 
 
 def _recorded(incident: str) -> Any:  # noqa: ANN401 - replay's own

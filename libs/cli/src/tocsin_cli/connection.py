@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -18,6 +19,7 @@ from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
 from tocsin_runtime.adapters.kafka_reader import KafkaReader
 from tocsin_runtime.clock import SystemClock
+from tocsin_runtime.failures import Transient
 
 T = TypeVar("T")
 
@@ -81,9 +83,16 @@ _NOWHERE = "start one with `make up`, or set {variable}"
 
 async def with_reader(work: Callable[[KafkaReader], Awaitable[T]]) -> T:
     """What `work` makes of a reader of the running system's log."""
-    reader = KafkaReader(KafkaConnection(_bootstrap(), "tocsin-cli"))
+    bootstrap = _bootstrap()
+    reader = KafkaReader(KafkaConnection(bootstrap, "tocsin-cli"))
     try:
         return await work(reader)
+    except (Transient, KafkaError) as error:
+        raise Unreachable(f"Kafka at {bootstrap} does not answer: {error}") from error
+    except LookupError as error:
+        if isinstance(error, NotFound):
+            raise
+        raise NotFound(f"{error}; create the topics with `tocsin topics apply`") from error
     finally:
         await reader.stop()
 
@@ -140,6 +149,8 @@ def post(path: str, *, content: bytes, token: str) -> dict[str, object]:
         message = response.text[:300]
     if response.status_code == httpx.codes.NOT_FOUND:
         raise NotFound(message)
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        raise Unreachable(f"{message}; set TOCSIN_API_TOKEN or TOCSIN_WEBHOOK_TOKEN")
     if response.status_code >= _ANSWERED:
         raise Unreachable(f"ingestion cannot take it now: {message}")
     raise ValueError(message)
