@@ -31,6 +31,7 @@ from tocsin_policy import Policy, load_policy
 from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
 from tocsin_runtime.clock import SystemClock
+from tocsin_testkit.alertmanager import running_alertmanager
 
 pytestmark = [pytest.mark.bench, pytest.mark.kafka]
 ROOT = Path(__file__).resolve().parents[2]
@@ -255,3 +256,46 @@ def test_figures(stack: Stack, receiver: Receiver) -> None:
         )
         assert all(took < float("inf") for took in probes)
     row(f"memory with {STORM + STORM // 10} open alerts", memory_mb(stack))
+
+
+def test_alertmanager_beside_it(receiver: Receiver, tmp_path: Path) -> None:
+    """The same payloads into Debian's Alertmanager, which keeps them in memory only."""
+    with running_alertmanager(
+        ROOT,
+        tmp_path,
+        webhook=f"{receiver.url}/steps/alertmanager/hook",
+        token="none",
+        group_by="cluster",
+    ) as manager:
+        url = f"{manager.url}/api/v2/alerts"
+        with httpx.Client(timeout=30) as client:
+            rest = [beside(client, url, receiver, f"rest-{number}") for number in range(AT_REST)]
+            row("Alertmanager: POST to webhook at rest", "", quantiles(rest))
+            alerts = [a for b in range(STORM // 100) for a in storm_alerts(b)]
+            started = time.perf_counter()
+            for first in range(0, len(alerts), 100):
+                client.post(url, json=alerts[first : first + 100]).raise_for_status()
+            speed = len(alerts) / (time.perf_counter() - started)
+            row("Alertmanager: taken into memory, batches of 100", "", f"{speed:.0f} alerts/s")
+            probes = [beside(client, url, receiver, f"mid-{number}") for number in range(PROBES)]
+            row("Alertmanager: POST to webhook behind the storm", "", quantiles(probes))
+
+
+def storm_alerts(batch: int) -> list[dict[str, Any]]:
+    return [
+        {"labels": {"alertname": "Storm", "cluster": f"c{batch}", "instance": f"{batch}-{n}"}}
+        for n in range(100)
+    ]
+
+
+def beside(client: httpx.Client, url: str, receiver: Receiver, cluster: str) -> float:
+    """Seconds from the POST to the webhook that the receiver gets for this cluster."""
+    before = len(receiver.arrivals())
+    labels = {"alertname": "Probe", "cluster": cluster, "severity": "critical"}
+    started = time.perf_counter()
+    client.post(url, json=[{"labels": labels}]).raise_for_status()
+    while time.perf_counter() - started < 30:
+        if any(cluster in arrival.body for arrival in receiver.arrivals()[before:]):
+            return time.perf_counter() - started
+        time.sleep(0.0005)
+    return float("inf")

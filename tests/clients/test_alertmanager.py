@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tocsin_cli.receiver import Receiver, channel_settings
@@ -20,41 +14,13 @@ from tocsin_cli.stack import Stack
 from tocsin_contracts import incidents
 from tocsin_contracts.event import Event, Fact
 from tocsin_runtime.clock import SystemClock
+from tocsin_testkit.alertmanager import Alertmanager, running_alertmanager
 from tocsin_testkit.policies import a_policy, published
 from tocsin_testkit.real_system import RealSystem
 
 pytestmark = pytest.mark.kafka
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ROOT / ".local" / "debian" / "usr" / "bin"
 PARTITIONS = 2
-STARTS_WITHIN = 30.0
-
-CONFIG = """
-route:
-  receiver: tocsin
-  group_by: [alertname]
-  group_wait: 0s
-  group_interval: 1s
-  repeat_interval: 1h
-receivers:
-  - name: tocsin
-    webhook_configs:
-      - url: {url}/v1/webhooks/alertmanager
-        http_config:
-          authorization: {{ credentials: {token} }}
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Alertmanager:
-    """A running Alertmanager."""
-
-    url: str
-
-    def tool(self, *arguments: str) -> None:
-        """Run amtool against it."""
-        command = [str(PROGRAMS / "amtool"), f"--alertmanager.url={self.url}", *arguments]
-        subprocess.run(command, check=True, capture_output=True, timeout=30)
 
 
 @pytest.fixture(scope="module")
@@ -89,50 +55,13 @@ def seen_from_outside(stack: Stack) -> RealSystem:
 @pytest.fixture(scope="module")
 def alertmanager(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alertmanager]:
     """Debian's, with Tocsin as its only receiver."""
-    folder = tmp_path_factory.mktemp("alertmanager")
-    config = folder / "alertmanager.yml"
-    config.write_text(CONFIG.format(url=stack.ingestion_url, token=stack.webhook_token))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [
-        *in_its_own_place(),
-        str(PROGRAMS / "prometheus-alertmanager"),
-        f"--config.file={config}",
-        f"--storage.path={folder / 'data'}",
-        f"--web.listen-address={address}",
-        "--cluster.listen-address=",
-    ]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        try:
-            asyncio.run(answers(f"http://{address}/-/ready"))
-            yield Alertmanager(f"http://{address}")
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-
-
-def in_its_own_place() -> list[str]:
-    """A command that runs another with the package's `/usr/share` in place of the machine's.
-
-    Debian's Alertmanager reads its default template from there, and the package is only unpacked.
-    """
-    share = PROGRAMS.parent / "share"
-    script = 'mount --bind "$1" /usr/share && shift && exec "$@"'
-    flags = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
-    return ["unshare", *flags, "sh", "-c", script, "sh", str(share)]
-
-
-async def answers(url: str) -> None:
-    async with asyncio.timeout(STARTS_WITHIN), httpx.AsyncClient() as client:
-        while True:
-            try:
-                if (await client.get(url)).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            await SystemClock().sleep(timedelta(milliseconds=100))
+    with running_alertmanager(
+        ROOT,
+        tmp_path_factory.mktemp("alertmanager"),
+        webhook=f"{stack.ingestion_url}/v1/webhooks/alertmanager",
+        token=stack.webhook_token,
+    ) as running:
+        yield running
 
 
 def about(seen: list[Event[Fact]], name: str) -> list[Event[Fact]]:

@@ -193,7 +193,8 @@ class Receiver:
         if (failure := self._failure(endpoint)) is not None:
             return failure
         path = "/" + request.path_params["path"]
-        self._keep("step", endpoint, "", f"{request.method} {path}", request.method)
+        body = (await request.body()).decode(errors="replace")
+        self._keep("step", endpoint, "", f"{request.method} {path}", request.method, body)
         return JSONResponse({"status": "ok", "path": path})
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: ANN401, N802 - aiosmtpd's name

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from tocsin_runtime.settings import RuntimeSettings
+from tocsin_runtime.settings import Duration, RuntimeSettings
 
 
 class IngestionSettings(RuntimeSettings):
@@ -30,6 +31,10 @@ class IngestionSettings(RuntimeSettings):
     )
     max_requests: Annotated[int, Field(ge=1, le=10_000)] = Field(
         256, description="Requests taken in at once; one more is refused with 503."
+    )
+    accept_timeout: Duration = Field(
+        timedelta(seconds=5),
+        description="Longest a request waits for Kafka; then it is refused with 503.",
     )
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
         api_token=settings.api_token,
         max_body_bytes=settings.max_body_bytes,
         max_requests=settings.max_requests,
+        accept_timeout=settings.accept_timeout,
     )
     gauge("tocsin_requests_in_hand", "Requests being taken in now", door.in_hand)
     runtime.consume(

@@ -7,8 +7,11 @@ Alertmanager does not retry 429.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,9 +23,11 @@ from ingestion.domain.answers import VERBS, Answer, Verb
 from ingestion.domain.delivery import Malformed
 from ingestion.domain.sources import PARSERS
 from ingestion.handlers import Door, UnknownIncident
-from tocsin_runtime.failures import Transient
+from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Clock
 from tocsin_runtime.telemetry import counter, seconds, span, traceparent
+
+T = TypeVar("T")
 
 RETRY_AFTER_SECONDS = 5
 
@@ -79,6 +84,7 @@ class HttpDoor:
 
     Args:
         max_requests: Requests in hand at once; the bound of the door's queue.
+        accept_timeout: Longest a request waits for the log before it is told to come again.
     """
 
     def __init__(
@@ -90,6 +96,7 @@ class HttpDoor:
         api_token: SecretStr | None,
         max_body_bytes: int,
         max_requests: int,
+        accept_timeout: timedelta = timedelta(seconds=5),
     ) -> None:
         self._door = door
         self._clock = clock
@@ -97,6 +104,7 @@ class HttpDoor:
         self._api_token = api_token
         self._max_body = max_body_bytes
         self._max_requests = max_requests
+        self._accept_timeout = accept_timeout.total_seconds()
         self._in_hand = 0
         self.application = self._make()
 
@@ -155,11 +163,13 @@ class HttpDoor:
         body = await self._body(request)
         with span("webhook.accept", request.headers.get("traceparent")):
             try:
-                return await self._door.accept(
-                    source,
-                    body,
-                    content_type=request.headers.get("content-type", "")[:200],
-                    traceparent=traceparent() or request.headers.get("traceparent"),
+                return await self._written(
+                    self._door.accept(
+                        source,
+                        body,
+                        content_type=request.headers.get("content-type", "")[:200],
+                        traceparent=traceparent() or request.headers.get("traceparent"),
+                    )
                 )
             except Malformed as error:
                 status = 400 if error.reason == "not_json" else 422
@@ -190,6 +200,19 @@ class HttpDoor:
         finally:
             self._in_hand -= 1
 
+    async def _written(self, work: Awaitable[T]) -> T:
+        """What the log made of it, before the sender loses patience.
+
+        A record given up on may still arrive, and the sender's repeat of it is harmless.
+        """
+        try:
+            async with asyncio.timeout(self._accept_timeout):
+                return await work
+        except TimeoutError as error:
+            raise Transient("accept_timed_out") from error
+        except Poison as error:
+            raise _Refusal(413, "too_large", error.detail) from error
+
     def _answering(self, verb: Verb) -> Callable[..., Awaitable[JSONResponse]]:
         body_type = verb.body
 
@@ -202,12 +225,14 @@ class HttpDoor:
 
             async def work() -> int:
                 with span(f"answer.{verb.name}"):
-                    event = await self._door.answer(
-                        incident,
-                        verb,
-                        body,
-                        idempotency_key=idempotency_key,
-                        traceparent=traceparent(),
+                    event = await self._written(
+                        self._door.answer(
+                            incident,
+                            verb,
+                            body,
+                            idempotency_key=idempotency_key,
+                            traceparent=traceparent(),
+                        )
                     )
                 given.append(event)
                 return 1

@@ -1,0 +1,102 @@
+"""Debian's Alertmanager, unpacked by `make setup-clients`, as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+
+from tocsin_runtime.clock import SystemClock
+
+STARTS_WITHIN = 30.0
+
+_CONFIG = """
+route:
+  receiver: webhook
+  group_by: [{group_by}]
+  group_wait: 0s
+  group_interval: 1s
+  repeat_interval: 1h
+receivers:
+  - name: webhook
+    webhook_configs:
+      - url: {url}
+        http_config:
+          authorization: {{ credentials: {token} }}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Alertmanager:
+    """A running Alertmanager.
+
+    Attributes:
+        pid: Its process.
+    """
+
+    url: str
+    programs: Path
+    pid: int
+
+    def tool(self, *arguments: str) -> None:
+        """Run amtool against it."""
+        command = [str(self.programs / "amtool"), f"--alertmanager.url={self.url}", *arguments]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+
+
+@contextmanager
+def running_alertmanager(
+    root: Path, folder: Path, *, webhook: str, token: str, group_by: str = "alertname"
+) -> Iterator[Alertmanager]:
+    """An Alertmanager whose only receiver is `webhook`, until the block ends."""
+    programs = root / ".local" / "debian" / "usr" / "bin"
+    config = folder / "alertmanager.yml"
+    config.write_text(_CONFIG.format(url=webhook, token=token, group_by=group_by))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [
+        *_in_its_own_place(programs),
+        str(programs / "prometheus-alertmanager"),
+        f"--config.file={config}",
+        f"--storage.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+        "--cluster.listen-address=",
+    ]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            asyncio.run(_answers(f"http://{address}/-/ready"))
+            yield Alertmanager(f"http://{address}", programs, process.pid)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+def _in_its_own_place(programs: Path) -> list[str]:
+    """A command that runs another with the package's `/usr/share` in place of the machine's.
+
+    Debian's Alertmanager reads its default template from there, and the package is only unpacked.
+    """
+    script = 'mount --bind "$1" /usr/share && shift && exec "$@"'
+    flags = ["--mount"] if os.geteuid() == 0 else ["--mount", "--map-root-user"]
+    return ["unshare", *flags, "sh", "-c", script, "sh", str(programs.parent / "share")]
+
+
+async def _answers(url: str) -> None:
+    async with asyncio.timeout(STARTS_WITHIN), httpx.AsyncClient() as client:
+        while True:
+            try:
+                if (await client.get(url)).is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            await SystemClock().sleep(timedelta(milliseconds=100))
