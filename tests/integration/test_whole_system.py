@@ -7,13 +7,16 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from tocsin_cli.receiver import Receiver, channel_settings
 from tocsin_cli.stack import Stack
 from tocsin_contracts import incidents
+from tocsin_contracts.dead_letters import DeadLettered
 from tocsin_contracts.event import Event, Fact
 from tocsin_runtime.clock import SystemClock
 from tocsin_testkit.builders import a_webhook, an_alert
@@ -127,3 +130,21 @@ async def test_a_service_that_is_killed_loses_nothing(
     for when in ("Before", "After"):
         opened = [e for e in about(seen, f"{when}{name}") if isinstance(e.fact, incidents.Opened)]
         assert len({event.id for event in opened}) == 1
+
+
+async def test_a_poisonous_record_is_set_aside_and_the_rest_flows_on(
+    stack: Stack, system: RealSystem
+) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=stack.bootstrap) as producer:
+        headers = [("source", b"alertmanager")]
+        await producer.send_and_wait("alerts.raw", b"{not json", key=b"anyone", headers=headers)
+    await system.push(a_critical("AfterPoison"))
+    await system.until(
+        "incidents", lambda seen: has(seen, "AfterPoison", incidents.NotificationDelivered)
+    )
+    alone = replace(system, partitions=1)
+    [letter] = await alone.until("dead-letters", lambda seen: len(seen) >= 1)
+    assert isinstance(letter.fact, DeadLettered)
+    assert (letter.fact.service, letter.fact.reason) == ("ingestion", "not_json")
+    assert letter.fact.value == b"{not json"
+    assert letter.fact.topic == "alerts.raw"

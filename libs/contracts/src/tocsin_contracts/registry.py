@@ -149,7 +149,8 @@ TOPICS: tuple[Topic, ...] = (
         key="incident id, in the system's partition",
         co_partitioned=True,
         partitions=PARTITIONS,
-        configs=_EVENTS | {"cleanup.policy": "compact"},
+        # The lag outlives a paused writer: its late snapshot must not be all that is left.
+        configs=_EVENTS | {"cleanup.policy": "compact", "min.compaction.lag.ms": "3600000"},
         writers=(Writer.ESCALATION_TIMER,),
         readers=("classifier", "escalation-timer", "notifier", "remediation", "anyone"),
         description="Snapshots of incidents with the offset they include.",
