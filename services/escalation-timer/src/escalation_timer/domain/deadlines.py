@@ -49,7 +49,7 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
     found: list[Deadline] = []
     if state.status is Status.OPEN:
         found.extend(_levels(state, policy, severity))
-        found.extend(_response_target(state, severity))
+        found.extend(_response_target(state, policy, severity))
     if state.status is Status.ACKNOWLEDGED:
         found.extend(_acknowledgement(state, severity))
     if state.status.live:
@@ -59,27 +59,33 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
     return tuple(sorted(found, key=lambda deadline: deadline.due_at))
 
 
-def _levels(state: IncidentState, policy: Policy, severity: Severity) -> list[Deadline]:
-    def told_at(due_at: datetime) -> datetime:
-        # Outside business hours a level waits for the opening minute.
-        calendar = policy.calendars.get(severity.calendar)
-        if severity.hours is Hours.ALWAYS or calendar is None:
-            return due_at
-        return next_open(calendar, due_at)
+def _at_work(policy: Policy, severity: Severity, at: datetime) -> datetime:
+    """`at`, or the opening after it where the severity keeps business hours."""
+    calendar = policy.calendars.get(severity.calendar)
+    if severity.hours is Hours.ALWAYS or calendar is None:
+        return at
+    return next_open(calendar, at)
 
+
+def _levels(state: IncidentState, policy: Policy, severity: Severity) -> list[Deadline]:
+    # Counted from the opening, or a weekend's levels would all be reached in its first minute.
+    counted_from = _at_work(policy, severity, state.escalation_from)
     return [
-        Deadline(Kind.LEVEL, told_at(state.escalation_from + level.after), level)
+        Deadline(Kind.LEVEL, _at_work(policy, severity, counted_from + level.after), level)
         for level in levels_for(policy, state.severity)
         if level.number > state.level
     ]
 
 
-def _response_target(state: IncidentState, severity: Severity) -> list[Deadline]:
+def _response_target(state: IncidentState, policy: Policy, severity: Severity) -> list[Deadline]:
     if severity.response_target is None:
         return []
     if any(missed.generation == state.generation for missed in state.missed):
         return []
-    return [Deadline(Kind.RESPONSE_TARGET, state.escalation_from + severity.response_target)]
+    # Nobody can answer before the first person is told, so it is counted from the opening.
+    counted_from = _at_work(policy, severity, state.escalation_from)
+    due_at = _at_work(policy, severity, counted_from + severity.response_target)
+    return [Deadline(Kind.RESPONSE_TARGET, due_at)]
 
 
 def _acknowledgement(state: IncidentState, severity: Severity) -> list[Deadline]:

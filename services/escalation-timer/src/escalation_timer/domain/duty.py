@@ -87,6 +87,14 @@ def _level_reached(
     )
 
 
+def _response_target(state: IncidentState, policy: Policy, due_at: datetime) -> timedelta:
+    """What was promised; with business hours that is less than what went by."""
+    severity = policy.severity(state.severity)
+    if severity is None or severity.response_target is None:
+        return due_at - state.escalation_from
+    return severity.response_target
+
+
 def _conditions(state: IncidentState) -> dict[str, str]:
     return {"customer_facing": "true" if state.customer_facing else "false"}
 
@@ -104,7 +112,7 @@ def _fact(
                 basis=basis,
                 generation=state.generation,
                 severity=state.severity,
-                target=due_at - state.escalation_from,
+                target=_response_target(state, policy, due_at),
                 due_at=due_at,
             )
             return _event(state, missed, now, generation)
