@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from jinja2 import ChainableUndefined, TemplateError, TemplateSyntaxError, nodes
 from jinja2 import Template as Compiled
-from jinja2 import TemplateSyntaxError, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from tocsin_contracts.incidents import Message
@@ -141,7 +141,7 @@ class TemplateFault:
 
 def _environment() -> ImmutableSandboxedEnvironment:
     # Plain text for chat, mail and pagers; whoever puts it into HTML escapes it there.
-    environment = ImmutableSandboxedEnvironment(autoescape=False)
+    environment = ImmutableSandboxedEnvironment(autoescape=False, undefined=ChainableUndefined)
     environment.globals.clear()
     environment.filters = {name: environment.filters[name] for name in _FILTERS}
     return environment
@@ -204,6 +204,8 @@ def _rendered(text: str, variables: Mapping[str, Any], most: int) -> str:
 def render(policy: Policy, name: str, variables: Mapping[str, Any]) -> Message:
     """The message of a template of the policy, or of the default of that name.
 
+    A policy's template that fails on what this incident has gives way to the default.
+
     Subject and body are cut at `MOST_SUBJECT` and `MOST_BODY`; the subject is one line.
 
     Args:
@@ -212,7 +214,17 @@ def render(policy: Policy, name: str, variables: Mapping[str, Any]) -> Message:
     Raises:
         KeyError: No template has this name.
     """
-    template = policy.templates.get(name) or DEFAULTS[name]
+    template = policy.templates.get(name)
+    if template is not None:
+        try:
+            return _message(template, variables)
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError):
+            # What a template meets is known only now; a page must go out whatever it is.
+            pass
+    return _message(DEFAULTS[name], variables)
+
+
+def _message(template: Template, variables: Mapping[str, Any]) -> Message:
     subject = _rendered(template.subject, variables, MOST_SUBJECT)
     return Message(
         subject=" ".join(subject.split()), body=_rendered(template.body, variables, MOST_BODY)
