@@ -20,6 +20,10 @@ log = structlog.get_logger()
 POLL = timedelta(milliseconds=100)
 """Longest a fetch waits, and so how late a rebalance or a stop is noticed at rest."""
 
+COMMIT_EVERY = timedelta(milliseconds=100)
+"""Pause between commits at least. A commit costs more than handling a record; what is not committed
+when a process dies is handled again, which every handler bears."""
+
 Ends = Mapping[tuple[str, int], int]
 """An offset by topic and partition."""
 
@@ -61,6 +65,8 @@ class ConsumeLoop(ABC):
         self._ended = asyncio.Event()
         self._turned_at = clock.monotonic()
         self._batch_since: float | None = None
+        self._ends: dict[tuple[str, int], int] = {}
+        self._committed_at = self._turned_at
 
     async def run(self) -> None:
         """Consume until `stop`; raise `HandlerCrashed` if the handler met a bug."""
@@ -69,6 +75,7 @@ class ConsumeLoop(ABC):
             await self._open()
             while not self._stopping:
                 self._turned_at = self._clock.monotonic()
+                await self._commit_handled(at_once=bool(self._orders))
                 if self._orders:
                     order = self._orders.popleft()
                     await self._carry_out(order)
@@ -78,6 +85,7 @@ class ConsumeLoop(ABC):
                     await self._nap(POLL)
                 elif records := await self._fetch(self._owned, self.budgets.max_batch):
                     await self._handle(Batch(records))
+            await self._commit_handled(at_once=True)
             await self._forget(self._given)
         finally:
             self._stopping = True
@@ -167,19 +175,31 @@ class ConsumeLoop(ABC):
 
     async def _handle(self, batch: Batch) -> None:
         self._batch_since = self._clock.monotonic()
+        whole = False
         try:
             while batch.left:
-                try:
-                    wait = await self._consuming.attempt(batch)
-                finally:
-                    # Also on a crash: what came before the bug is handled.
-                    if ends := batch.take_ends():
-                        await self._commit(ends)
+                wait = await self._consuming.attempt(batch)
                 if wait is not None and not await self._wait(wait):
                     self._put_back(batch.starts())
                     return
+            whole = True
         finally:
+            self._ends.update(batch.take_ends())
             self._batch_since = None
+            if not whole:
+                # Also on a crash: what came before the bug is handled.
+                await self._commit_handled(at_once=True)
+
+    async def _commit_handled(self, *, at_once: bool) -> None:
+        """Commit what was handled, if it is time or must be."""
+        now = self._clock.monotonic()
+        if not self._ends or not (
+            at_once or now - self._committed_at >= COMMIT_EVERY.total_seconds()
+        ):
+            return
+        ends, self._ends = self._ends, {}
+        self._committed_at = now
+        await self._commit(ends)
 
     async def _wait(self, wait: timedelta) -> bool:
         """Wait with back-pressure; `False` if a rebalance or a stop came between."""
