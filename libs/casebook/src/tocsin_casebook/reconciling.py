@@ -17,7 +17,7 @@ import structlog
 from tocsin_casebook.casebook import Casebook
 from tocsin_casebook.policies import InForce, Policies
 from tocsin_contracts.event import Event, Fact
-from tocsin_incident import IncidentState
+from tocsin_incident import Change, IncidentState
 from tocsin_runtime.agenda import Agenda
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.ports import Clock, Publisher
@@ -52,6 +52,7 @@ class Reconciler:
         duty: What this service owes.
         looked: Called with each incident's settled state after its facts are written: where a
             service with effects in the world starts them.
+        folded: Called with each fact of the log and what it did, as it is folded.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Reconciler:
         clock: Clock,
         duty: Duty,
         looked: Callable[[IncidentState], None] | None = None,
+        folded: Callable[[Event[Fact], Change], None] | None = None,
     ) -> None:
         self._casebook = casebook
         self._policies = policies
@@ -70,6 +72,7 @@ class Reconciler:
         self._clock = clock
         self._duty = duty
         self._looked = looked
+        self._folded = folded
         self._touched: dict[str, None] = {}
         self._unsent: list[Event[Fact]] = []
         self._writing = asyncio.Lock()
@@ -109,6 +112,8 @@ class Reconciler:
                 continue
             event, change = folded
             self._touched[change.incident] = None
+            if self._folded is not None:
+                self._folded(event, change)
             if change.ignored is not None:
                 log.info(
                     "fact.ignored",

@@ -51,6 +51,8 @@ class Budgets:
 
     Attributes:
         max_batch: Most records handed over at once.
+        max_bytes: Bytes of values after which a batch is full: a record may hold hundreds of
+            alerts, and what is urgent waits for the batch in hand.
         handler: Longest one call of the handler may take.
         assigned: Longest a restore may take.
         drain: Longest a rebalance waits for the batch in hand; less than the session timeout.
@@ -59,6 +61,7 @@ class Budgets:
     """
 
     max_batch: int = 256
+    max_bytes: int = 128 * 1024
     handler: timedelta = timedelta(seconds=30)
     assigned: timedelta = timedelta(minutes=10)
     drain: timedelta = timedelta(seconds=15)

@@ -8,6 +8,7 @@ signals, order of stopping, exit code) is here.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -43,6 +44,9 @@ log = structlog.get_logger()
 
 S = TypeVar("S", bound=RuntimeSettings)
 Work = Callable[[], Awaitable[None]]
+
+GC_THRESHOLDS = (50_000, 20, 100)
+"""Allocations before a young collection; young before a middle; middle before a full one."""
 
 _KAFKA_WAIT = timedelta(seconds=1)
 
@@ -247,6 +251,11 @@ def run_service(name: str, settings: S, wire: Callable[[Runtime, S], Awaitable[N
     """
     start_logs(name, log_format=settings.log_format, level=settings.log_level)
     telemetry = start_telemetry(name, otlp_endpoint=settings.otel_endpoint)
+    # A full collection stops everything for as long as it takes to visit every alert held, which
+    # is a large part of a second in a storm. Little here is cyclic, so it can be rare.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_service(name, settings, wire, telemetry))
         telemetry.stop()

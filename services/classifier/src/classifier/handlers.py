@@ -13,7 +13,7 @@ from tocsin_casebook import INCIDENTS, Casebook, InForce, Owed, Policies, Reconc
 from tocsin_contracts.alerts import Observed
 from tocsin_contracts.event import Cause, Event, Fact
 from tocsin_contracts.ids import key_of
-from tocsin_incident import Book, IncidentState
+from tocsin_incident import Book, Change, IncidentState
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Clock, Publisher
@@ -48,6 +48,7 @@ class Classifier:
             publisher=publisher,
             clock=clock,
             duty=self._owed,
+            folded=self._folded,
         )
 
     def _owed(self, state: IncidentState, in_force: InForce, now: datetime, end: int) -> Owed:
@@ -72,10 +73,7 @@ class Classifier:
     async def handle(self, batch: Sequence[Record]) -> None:
         """Fold what the log brought, then dispose of what was seen, key by key."""
         facts = [record for record in batch if record.position.topic == INCIDENTS]
-        touched = self.reconciler.fold(facts)
-        for incident in touched:
-            self._index(incident)
-        await self.reconciler.reconcile(touched)
+        await self.reconciler.reconcile(self.reconciler.fold(facts))
         by_key: dict[tuple[int, str], list[Delivery]] = {}
         for record in batch:
             if record.position.topic != INCIDENTS:
@@ -88,11 +86,16 @@ class Classifier:
         """Resolve what stays clear, for ever."""
         await self.reconciler.run()
 
-    def _index(self, incident: str) -> None:
-        found = self._casebook.find(incident)
-        if found is not None:
-            book, settled = found
-            self._holdings.update(book.expected(incident) or settled)
+    def _folded(self, event: Event[Fact], change: Change) -> None:
+        found = self._casebook.find(change.incident)
+        if found is None:
+            return
+        book, settled = found
+        state = book.expected(change.incident) or settled
+        if change.ignored is None:
+            self._holdings.follow(state, event.fact)
+        else:
+            self._holdings.update(state)
 
     async def _dispose(self, by_key: dict[tuple[int, str], list[Delivery]]) -> None:
         # Refusals come before anything is decided: what is decided must be written.
@@ -129,8 +132,8 @@ class Classifier:
 
     def _expect(self, book: Book, event: Event[Fact]) -> None:
         folded = book.expect(event)
-        if folded.state is not None:
-            self._holdings.update(folded.state)
+        if folded.state is not None and folded.ignored is None:
+            self._holdings.follow(folded.state, event.fact)
 
     async def _write(self, events: Sequence[Event[Fact]]) -> None:
         records: list[Outgoing] = [outgoing(event) for event in events]

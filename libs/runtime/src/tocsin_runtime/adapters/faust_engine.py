@@ -39,8 +39,12 @@ from tocsin_runtime.records import Position, Record
 
 log = structlog.get_logger()
 
-MAX_LANE = 256
-"""Events a lane holds for the loop; beyond it the agent waits, then Faust's fetching."""
+MAX_LANE = 20_000
+"""Events a lane holds for the loop. Beyond it the agent waits, then Faust's fetching, and with it
+every lane: so it is large, and `MAX_LANE_BYTES` bounds the memory."""
+
+MAX_LANE_BYTES = 64 * 1024 * 1024
+"""Bytes of values a lane holds at most."""
 
 _STREAM_BUFFER = 64
 """Events Faust buffers a stream (its default is 4096, all of it thrown away in a rebalance)."""
@@ -71,6 +75,7 @@ class FaustEngine(ConsumeLoop):
         self._session_timeout = session_timeout
         self._instance = instance
         self._lanes: tuple[deque[Any], ...] = tuple(deque() for _ in self._topics)
+        self._held = dict.fromkeys(self._topics, 0)
         self._room = asyncio.Event()
         self._app: faust.App | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -130,9 +135,10 @@ class FaustEngine(ConsumeLoop):
 
         async def feed(stream: Any) -> None:  # noqa: ANN401 - Faust's
             async for event in stream.noack().events():
-                while len(lane) >= MAX_LANE:
+                while len(lane) >= MAX_LANE or self._held[topic] >= MAX_LANE_BYTES:
                     self._room.clear()
                     await self._room.wait()
+                self._held[topic] += len(event.message.value or b"")
                 lane.append(event.message)
                 self._woken.set()
 
@@ -156,9 +162,12 @@ class FaustEngine(ConsumeLoop):
             await self._nap(POLL)
         generation = app.consumer_generation_id
         records: list[Record] = []
-        for lane in self._lanes:
-            while lane and len(records) < room:
+        taken = 0
+        for topic, lane in zip(self._topics, self._lanes, strict=True):
+            while lane and len(records) < room and taken < self.budgets.max_bytes:
                 message = lane.popleft()
+                taken += len(message.value or b"")
+                self._held[topic] -= len(message.value or b"")
                 if message.generation_id == generation and message.partition in owned:
                     records.append(_as_record(message))
             if records:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tocsin_contracts.event import Fact
+from tocsin_contracts.ids import episode
+from tocsin_contracts.incidents import AlertsAttached, AlertsCleared, Opened
 from tocsin_incident import IncidentState, Status
 
 
@@ -30,14 +33,32 @@ class Holdings:
             return
         old = {} if known is None else known.alerts
         for key, held in state.alerts.items():
-            if old.get(key) is held:
-                continue
-            self._episodes[state.key, key] = state.incident
-            firing = self._firing.setdefault((state.key, held.alert.fingerprint), set())
-            if held.firing:
-                firing.add(key)
-            else:
-                firing.discard(key)
+            if old.get(key) is not held:
+                self._take(state, key)
+
+    def follow(self, state: IncidentState, fact: Fact) -> None:
+        """Take in the state after a fact that applied, at the cost of what the fact changed.
+
+        In a storm an incident holds tens of thousands of alerts, and a fact changes a few hundred.
+        """
+        if state.incident not in self._known:
+            self.update(state)
+            return
+        if isinstance(fact, Opened | AlertsAttached | AlertsCleared):
+            for one in fact.alerts:
+                key = episode(one.fingerprint, one.starts_at)
+                if key in state.alerts:
+                    self._take(state, key)
+        self._known[state.incident] = state
+
+    def _take(self, state: IncidentState, key: str) -> None:
+        held = state.alerts[key]
+        self._episodes[state.key, key] = state.incident
+        firing = self._firing.setdefault((state.key, held.alert.fingerprint), set())
+        if held.firing:
+            firing.add(key)
+        else:
+            firing.discard(key)
 
     def drop(self, incident: str) -> None:
         """Forget an incident whose partition is ours no longer, or that is over for good."""
