@@ -1,0 +1,241 @@
+"""One disposition for each observation, and the facts that follow."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from classifier.domain.deciding import Decision, Delivery, decide
+from classifier.domain.holdings import Holdings
+from tocsin_casebook import InForce
+from tocsin_contracts import incidents as facts
+from tocsin_contracts.alerts import Observation, ObservationStatus, Observed
+from tocsin_contracts.dispositions import Disposition, Outcome
+from tocsin_contracts.event import Cause, Event
+from tocsin_contracts.ids import derive
+from tocsin_incident import Book, IncidentState
+from tocsin_policy import policy_hash
+from tocsin_testkit.policies import a_policy
+
+NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+POLICY = a_policy()
+IN_FORCE = InForce(POLICY, policy_hash(POLICY))
+FIRING, RESOLVED = ObservationStatus.FIRING, ObservationStatus.RESOLVED
+
+
+def seen(number: int, *, status: ObservationStatus = FIRING, **changes: Any) -> Observation:
+    """An observation of alert `number`; a new observation each time unless `id` says otherwise."""
+    labels = {"alertname": "Down", "system": "shop", "severity": "critical", "pod": str(number)}
+    arguments: dict[str, Any] = {
+        "id": derive("seen", str(number), status, str(changes)),
+        "status": status,
+        "fingerprint": f"{number:016x}",
+        "starts_at": NOW,
+        "ends_at": NOW + timedelta(minutes=1) if status is RESOLVED else None,
+        "labels": labels | changes.pop("labels", {}),
+    }
+    return Observation(**arguments | changes)
+
+
+class World:
+    """A book, its index, and the classifier's decisions folded into both."""
+
+    def __init__(self) -> None:
+        self.book = Book()
+        self.holdings = Holdings()
+        self.offset = 0
+
+    def see(self, *observations: Observation, now: datetime = NOW) -> Decision:
+        """Decide one delivery, and fold what follows."""
+        observed = Observed(source="alertmanager", received_at=now, observations=observations)
+        parts = [str(one.id) for one in observations]
+        event = Event(
+            id=derive("delivery", *parts),
+            source="tocsin/ingestion",
+            subject="shop",
+            key="shop",
+            occurred_at=now,
+            fact=observed,
+        )
+        decision = decide(
+            [Delivery(event, observed, Cause(event=event.id))],
+            key="shop",
+            in_force=IN_FORCE,
+            find=self.book.expected,
+            holdings=self.holdings,
+            now=now,
+            end=self.book.end,
+        )
+        for fact in decision.incidents:
+            self.fold(fact)
+        return decision
+
+    def fold(self, event: Event[Any]) -> None:
+        self.book.fold(event, self.offset)
+        self.offset += 1
+        self.holdings.follow(self.book.settled()[event.subject], event.fact)
+
+    def outcomes(self, *observations: Observation, now: datetime = NOW) -> list[tuple[str, str]]:
+        """Outcome and reason of each observation of one delivery."""
+        [disposed] = self.see(*observations, now=now).disposed
+        return [(str(one.outcome), one.reason) for one in disposed.fact.dispositions]
+
+    @property
+    def incident(self) -> IncidentState:
+        """The only incident."""
+        [state] = self.book.settled().values()
+        return state
+
+    def person_resolves(self, at: datetime = NOW) -> None:
+        fact = facts.Resolved(by={"name": "alice"})  # type: ignore[arg-type]
+        self.fold(
+            Event(
+                id=derive("resolved", at.isoformat()),
+                source="tocsin/ingestion",
+                subject=self.incident.incident,
+                key="shop",
+                occurred_at=at,
+                fact=fact,
+            )
+        )
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def said(decision: Decision) -> list[Disposition]:
+    return [one for disposed in decision.disposed for one in disposed.fact.dispositions]
+
+
+def kinds(decision: Decision) -> list[str]:
+    return [type(event.fact).__name__ for event in decision.incidents]
+
+
+def test_the_first_alert_of_a_group_opens_and_the_next_attach(world: World) -> None:
+    assert world.outcomes(seen(1), seen(2)) == [
+        ("opened", "new_group"),
+        ("attached", "same_group"),
+    ]
+    assert world.outcomes(seen(3)) == [("attached", "same_group")]
+    assert world.incident.firing == 3
+
+
+def test_alerts_that_join_together_are_one_fact(world: World) -> None:
+    world.see(seen(1))
+    decision = world.see(*(seen(number) for number in range(2, 302)))
+    assert kinds(decision) == ["AlertsAttached"]
+    assert world.incident.firing == 301
+
+
+def test_an_alert_that_still_fires_is_a_repeat(world: World) -> None:
+    world.see(seen(1))
+    again = seen(1, id=derive("another observation"))
+    decision = world.see(again)
+    assert decision.incidents == ()
+    assert [d.outcome for d in decision.disposed[0].fact.dispositions] == [Outcome.REPEATED]
+
+
+def test_the_same_record_again_gets_the_same_dispositions(world: World) -> None:
+    observations = (seen(1), seen(2), seen(3, status=RESOLVED))
+    first = world.see(*observations)
+    again = world.see(*observations)
+    assert said(again) == said(first)
+    assert again.incidents == ()
+
+
+def test_a_resolve_clears_the_alert_and_only_it(world: World) -> None:
+    world.see(seen(1), seen(2))
+    assert world.outcomes(seen(1, status=RESOLVED)) == [("cleared", "resolved")]
+    assert world.incident.firing == 1
+
+
+def test_a_resolve_that_is_read_again_is_disposed_of_as_before(world: World) -> None:
+    world.see(seen(1))
+    first = world.see(seen(1, status=RESOLVED))
+    assert said(world.see(seen(1, status=RESOLVED))) == said(first)
+
+
+def test_a_second_resolve_is_a_repeat(world: World) -> None:
+    world.see(seen(1))
+    world.see(seen(1, status=RESOLVED))
+    later = seen(1, status=RESOLVED, id=derive("resend"))
+    assert world.outcomes(later) == [("repeated", "already_clear")]
+
+
+def test_a_resolve_of_what_nobody_holds_changes_nothing(world: World) -> None:
+    assert world.outcomes(seen(9, status=RESOLVED)) == [("cleared", "not_held")]
+    assert not world.book.settled()
+
+
+def test_a_resolve_with_another_start_clears_what_fires_under_the_fingerprint(
+    world: World,
+) -> None:
+    world.see(seen(1))
+    other = seen(1, status=RESOLVED, starts_at=NOW - timedelta(seconds=1))
+    assert world.outcomes(other) == [("cleared", "same_alert")]
+    assert world.incident.firing == 0
+
+
+def test_an_alert_that_fires_again_is_a_new_episode(world: World) -> None:
+    world.see(seen(1))
+    world.see(seen(1, status=RESOLVED))
+    again = seen(1, starts_at=NOW + timedelta(minutes=2))
+    assert world.outcomes(again) == [("attached", "same_group")]
+    assert len(world.incident.alerts) == 2
+
+
+def test_fire_and_resolve_in_one_delivery_are_both_disposed_of(world: World) -> None:
+    decision = world.see(seen(1), seen(1, status=RESOLVED))
+    assert kinds(decision) == ["Opened", "AlertsCleared"]
+    assert world.incident.firing == 0
+
+
+def test_a_worse_alert_raises_the_severity_and_a_milder_one_does_not(world: World) -> None:
+    world.see(seen(1, labels={"severity": "minor"}))
+    mild = world.incident.severity
+    assert kinds(world.see(seen(2))) == ["AlertsAttached", "SeverityRaised"]
+    worst = world.incident.severity
+    assert worst != mild
+    assert kinds(world.see(seen(3, labels={"severity": "minor"}))) == ["AlertsAttached"]
+    assert world.incident.severity == worst
+
+
+def test_within_the_window_a_resolved_incident_comes_back(world: World) -> None:
+    world.see(seen(1))
+    world.person_resolves()
+    soon = NOW + POLICY.grouping.reopen_within
+    assert kinds(world.see(seen(2), now=soon)) == ["Reopened", "AlertsAttached"]
+    assert world.incident.generation == 2
+
+
+def test_after_the_window_another_incident_opens(world: World) -> None:
+    world.see(seen(1))
+    world.person_resolves()
+    late = NOW + POLICY.grouping.reopen_within + timedelta(seconds=1)
+    assert kinds(world.see(seen(2), now=late)) == ["Opened"]
+    assert len(world.book.settled()) == 2
+
+
+def test_another_group_is_another_incident(world: World) -> None:
+    world.see(seen(1))
+    world.see(seen(2, labels={"alertname": "Slow"}))
+    assert len(world.book.settled()) == 2
+
+
+def test_a_summary_never_merges_alerts(world: World) -> None:
+    same = {"annotations": {"summary": "it is broken"}}
+    world.see(seen(1, **same), seen(2, **same))
+    assert world.incident.firing == 2
+
+
+def test_the_order_of_labels_changes_nothing() -> None:
+    labels = {"alertname": "Down", "system": "shop", "severity": "critical", "pod": "1"}
+    one, other = World(), World()
+    first = one.see(seen(1).model_copy(update={"labels": labels}))
+    second = other.see(seen(1).model_copy(update={"labels": dict(reversed(labels.items()))}))
+    assert [event.id for event in first.incidents] == [event.id for event in second.incidents]
+    assert first.disposed == second.disposed
