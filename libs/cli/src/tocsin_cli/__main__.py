@@ -351,7 +351,10 @@ def incident_list(
     if as_json:
         _print_json([state_document(state) for state in found])
         return
-    table = Table("incident", "severity", "status", "opened (UTC)", "title", "taken by", box=None)
+    table = Table(box=None)
+    table.add_column("incident", no_wrap=True)  # people copy it
+    for column in ("severity", "status", "opened (UTC)", "title", "taken by"):
+        table.add_column(column)
     for state in found:
         by = state.acknowledged_by.name if state.acknowledged_by else "-"
         opened = _shown(state.opened_at)
