@@ -10,6 +10,8 @@ from tocsin_runtime.lifecycle import Runtime
 from tocsin_runtime.settings import EngineName
 from tocsin_runtime.telemetry import gauge
 
+URGENT_GROUP = "ingestion.urgent"
+
 
 async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     """Put ingestion together: the door, and the stage behind it."""
@@ -26,9 +28,9 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
         accept_timeout=settings.accept_timeout,
     )
     gauge("tocsin_requests_in_hand", "Requests being taken in now", door.in_hand)
-    runtime.consume(
-        Normaliser(publisher=runtime.publisher, policies=policies),
-        (RAW_URGENT, RAW),
-        engine=EngineName.FAUST,
-    )
+    stage = Normaliser(publisher=runtime.publisher, policies=policies)
+    # A group and an engine of its own: in a storm Faust's one consumer hands an urgent record over
+    # behind all it has fetched of the other lane. The stage keeps no state, so two may run it.
+    runtime.consume(stage, (RAW_URGENT,), group=URGENT_GROUP)
+    runtime.consume(stage, (RAW,), engine=EngineName.FAUST)
     runtime.serve(door.application, settings.host, settings.port)

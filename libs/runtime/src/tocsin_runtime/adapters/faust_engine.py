@@ -46,6 +46,12 @@ every lane: so it is large, and `MAX_LANE_BYTES` bounds the memory."""
 MAX_LANE_BYTES = 64 * 1024 * 1024
 """Bytes of values a lane holds at most."""
 
+_TURNS = 1_000
+"""Turns of the event loop given to Faust between two batches at most."""
+
+_IDLE_TURNS = 8
+"""Turns in which nothing came, after which nothing is on its way."""
+
 _STREAM_BUFFER = 64
 """Events Faust buffers a stream (its default is 4096, all of it thrown away in a rebalance)."""
 
@@ -156,10 +162,25 @@ class FaustEngine(ConsumeLoop):
     async def _on_assigned(self, _app: Any, /, *places: Any, **_: Any) -> None:  # noqa: ANN401 - a Faust signal
         self._group_assigned(frozenset(place.partition for place in places[0]))
 
+    async def _gather(self) -> None:
+        """Let Faust hand on what it has polled, before the next batch is chosen.
+
+        It moves one event a turn of the event loop, and a batch is one turn: without this an
+        urgent record waited for as many batches as there were records polled before it.
+        """
+        idle = 0
+        for _ in range(_TURNS):
+            held = sum(map(len, self._lanes))
+            await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop, not time
+            idle = 0 if sum(map(len, self._lanes)) > held else idle + 1
+            if idle >= _IDLE_TURNS:
+                return
+
     async def _fetch(self, owned: frozenset[int], room: int) -> list[Record]:
         app = self._running()
         if not any(self._lanes):
             await self._nap(POLL)
+        await self._gather()
         generation = app.consumer_generation_id
         records: list[Record] = []
         taken = 0
