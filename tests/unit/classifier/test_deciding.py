@@ -239,3 +239,15 @@ def test_the_order_of_labels_changes_nothing() -> None:
     second = other.see(seen(1).model_copy(update={"labels": dict(reversed(labels.items()))}))
     assert [event.id for event in first.incidents] == [event.id for event in second.incidents]
     assert first.disposed == second.disposed
+
+
+def test_the_same_record_twice_in_one_batch_is_disposed_of_alike(world: World) -> None:
+    opening, joining = seen(1), seen(2)
+    assert world.outcomes(opening, joining, opening, joining) == [
+        ("opened", "new_group"),
+        ("attached", "same_group"),
+        ("opened", "new_group"),
+        ("attached", "same_group"),
+    ]
+    ended = seen(1, status=RESOLVED)
+    assert world.outcomes(ended, ended) == [("cleared", "resolved"), ("cleared", "resolved")]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from uuid import UUID
 
 from classifier.domain.holdings import Holdings, joinable, reopenable
 from tocsin_casebook import InForce
@@ -143,11 +144,17 @@ class _Deciding:
         self._planned: dict[str, str] = {}
         self._cleared: set[str] = set()
         self._groups: dict[str, str] = {}
+        self._disposed: dict[UUID, Disposition] = {}
 
     def dispose(self, delivery: Delivery, seen: Observation) -> Disposition:
-        if seen.status is ObservationStatus.FIRING:
-            return self._fires(delivery, seen)
-        return self._ends(delivery, seen)
+        # A record that ingestion wrote twice may come twice in one batch, when no state knows of
+        # the first yet: an observation has one disposition all the same.
+        disposed = self._disposed.get(seen.id)
+        if disposed is None:
+            firing = seen.status is ObservationStatus.FIRING
+            disposed = self._fires(delivery, seen) if firing else self._ends(delivery, seen)
+            self._disposed[seen.id] = disposed
+        return disposed
 
     def _disposition(
         self,
