@@ -30,7 +30,10 @@ class Writer(StrEnum):
 
 
 def _in_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("in UTC it is before year 1 or after year 9999") from error
 
 
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
