@@ -1,151 +1,346 @@
-"""Every channel over HTTP means the same by the same answer, or by none."""
+"""Every kind of channel means the same by the same answer, or by none.
+
+One suite, run on every adapter against a provider on the loopback that speaks its protocol and
+fails in every way a provider fails. What a person sees is counted where people look.
+"""
 
 from __future__ import annotations
 
-import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
+import trustme
 
+from notifier.adapters.calling import MOST_PATIENCE, Caller
 from notifier.adapters.clients import http_client
 from notifier.adapters.email import EmailChannel
+from notifier.adapters.guarded import Guarded
 from notifier.adapters.pagerduty import PagerDutyChannel
 from notifier.adapters.slack import SlackChannel
-from notifier.adapters.webhook import WebhookChannel, sign
+from notifier.adapters.webhook import WebhookChannel
+from notifier.domain.doubt import InDoubt, in_doubt, tried_again
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
+from notifier.domain.redacting import Redactor
 from notifier.ports import Channel, Sending
 from tocsin_cli.receiver import SECRET
 from tocsin_contracts.incidents import Purpose
 from tocsin_runtime.clock import SystemClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
 from tocsin_testkit.clock import EPOCH
-
-Make = Callable[[httpx.AsyncClient, str], Channel]
-MAKERS: dict[str, Make] = {
-    "slack": SlackChannel,
-    "pagerduty": lambda client, url: PagerDutyChannel(client, url, "k" * 32),
-    "webhook": lambda client, url: WebhookChannel(client, url, SECRET, SystemClock()),
-}
-channels = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
-SENDING = Sending(
-    notification="a notification",
-    incident=AN_INCIDENT_ID,
-    system="shop",
-    purpose=Purpose.PAGE,
-    provider_key="a key",
-    attempt=1,
-    severity="P0",
-    severity_rank=0,
-    opened_at=EPOCH,
-    target=a_target(),
-    address=None,
-    message=a_message(),
+from tocsin_testkit.providers import (
+    Fate,
+    MailServer,
+    PagerDuty,
+    Provider,
+    Reply,
+    Said,
+    SlackWebhook,
+    WebhookTarget,
 )
+
+PATIENCE = timedelta(seconds=0.4)
+"""With a provider that says nothing. Every test that meets one takes as long."""
+CLOCK = SystemClock()
+CANARY = "canary-7f3k2q9x"
+"""Stands in the secret of every channel here."""
+ROUTING_KEY = CANARY.ljust(32, "0")
+
+Double = Provider | MailServer
 
 
 @asynccontextmanager
-async def provider(answer: bytes | None) -> AsyncIterator[str]:
-    """URL of a provider that says these bytes and hangs up; `None` never says anything."""
-    ended = asyncio.Event()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        [length] = [
-            int(line.split(b":")[1])
-            for line in head.lower().splitlines()
-            if line.startswith(b"content-length")
-        ]
-        await reader.readexactly(length)
-        if answer is None:
-            await reader.read()
-        else:
-            writer.write(answer)
-        writer.close()
-        try:
-            await writer.wait_closed()
-        finally:
-            ended.set()
-
-    server = await asyncio.start_server(talk, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        await ended.wait()
+async def calling(url: str, ca_file: Path | None) -> AsyncIterator[Caller]:
+    async with http_client(PATIENCE.total_seconds(), [url], ca_file=ca_file) as client:
+        yield Caller(client, PATIENCE)
 
 
-def http(status: int, body: str = "", *headers: str) -> bytes:
-    lines = (f"HTTP/1.1 {status} -", f"Content-Length: {len(body)}", "Connection: close", *headers)
-    return "\r\n".join((*lines, "", body)).encode()
+@dataclass(frozen=True)
+class Kind:
+    """One kind of channel.
+
+    Attributes:
+        double: A provider nobody has spoken to yet.
+        over: The adapter that calls a URL.
+        purpose: What the suite sends by it.
+        yes_but_no: Answers of success whose body says no, for good.
+        yes_but_later: Answers of success whose body says to come again.
+    """
+
+    double: Callable[[], Double]
+    over: Callable[[Caller, str], Channel]
+    purpose: Purpose = Purpose.PAGE
+    yes_but_no: tuple[Reply, ...] = ()
+    yes_but_later: tuple[Reply, ...] = ()
+    no: tuple[int, ...] = (301, 307, 400, 401, 403, 404, 410)
+    trouble: tuple[int, ...] = (408, 500, 502, 503)
+
+    @asynccontextmanager
+    async def channel(self, url: str, ca_file: Path | None = None) -> AsyncIterator[Channel]:
+        async with calling(url, ca_file) as calls:
+            yield Guarded(self.over(calls, url), Redactor(secrets=[CANARY]))
 
 
-async def sent(make: Make, answer: bytes | None) -> object:
-    async with provider(answer) as url, http_client(0.3) as client:
-        return await make(client, url).send(SENDING)
+class Mail(Kind):
+    """Mail has no HTTP, and its own numbers."""
+
+    @asynccontextmanager
+    async def channel(self, url: str, ca_file: Path | None = None) -> AsyncIterator[Channel]:
+        where = urlsplit(url)
+        yield Guarded(
+            EmailChannel(
+                host=str(where.hostname),
+                port=int(where.port or 0),
+                sender="tocsin@example.com",
+                clock=CLOCK,
+                tls="none" if ca_file is None else "starttls",
+                timeout=PATIENCE,
+                ca_file=ca_file,
+            ),
+            Redactor(secrets=[CANARY]),
+        )
 
 
-@pytest.mark.parametrize(
-    ("name", "answer"),
-    [
-        ("slack", http(200, "ok")),
-        ("pagerduty", http(202, '{"status": "success"}')),
-        ("webhook", http(204)),
-    ],
-)
-async def test_a_providers_yes_is_delivered(name: str, answer: bytes) -> None:
-    assert isinstance(await sent(MAKERS[name], answer), Delivered)
+KINDS: dict[str, Kind] = {
+    "slack": Kind(
+        SlackWebhook,
+        lambda calls, url: SlackChannel(calls, f"{url}/services/T/B/{CANARY}"),
+        yes_but_no=(Reply(200, "no_text"), Reply.of(200, {"ok": False})),
+    ),
+    "pagerduty": Kind(
+        lambda: PagerDuty(ROUTING_KEY),
+        lambda calls, url: PagerDutyChannel(calls, f"{url}/v2/enqueue", ROUTING_KEY, CLOCK),
+        yes_but_no=(Reply.of(200, {"ok": False}), Reply.of(202, {"status": "invalid event"})),
+    ),
+    "webhook": Kind(
+        lambda: WebhookTarget(SECRET, CLOCK),
+        lambda calls, url: WebhookChannel(calls, url, SECRET, CLOCK),
+    ),
+    "email": Mail(
+        MailServer,
+        lambda _calls, _url: pytest.fail("mail is not called over HTTP"),
+        no=(550, 551, 552, 554),
+        trouble=(421, 450, 451, 452),
+    ),
+}
+HTTP = [name for name in KINDS if name != "email"]
+every_kind = pytest.mark.parametrize("kind", KINDS)
+every_http = pytest.mark.parametrize("kind", HTTP)
 
 
-@channels
-@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 410])
-async def test_a_no_or_a_redirect_is_final(make: Make, status: int) -> None:
-    answer = http(status, "", "Location: http://127.0.0.1:1/")
-    assert isinstance(await sent(make, answer), Refused)
-
-
-@channels
-async def test_too_many_waits_as_long_as_the_provider_says(make: Make) -> None:
-    outcome = await sent(make, http(429, "", "Retry-After: 7"))
-    assert isinstance(outcome, Unwell)
-    assert outcome.retry_after == timedelta(seconds=7)
-
-
-@channels
-@pytest.mark.parametrize("status", [408, 500, 502, 503])
-async def test_a_providers_own_trouble_passes(make: Make, status: int) -> None:
-    assert isinstance(await sent(make, http(status)), Unwell)
-
-
-@channels
-@pytest.mark.parametrize("answer", [None, b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"])
-async def test_no_answer_after_the_request_went_out_is_unknown(
-    make: Make, answer: bytes | None
-) -> None:
-    assert isinstance(await sent(make, answer), Unknown)
-
-
-@channels
-async def test_what_cannot_be_reached_got_nothing(make: Make) -> None:
-    async with http_client(0.3) as client:
-        assert isinstance(await make(client, "http://127.0.0.1:1/").send(SENDING), Unwell)
-
-
-@pytest.mark.parametrize("name", ["slack", "pagerduty"])
-async def test_a_200_whose_body_says_no_is_refused(name: str) -> None:
-    assert isinstance(await sent(MAKERS[name], http(200, '{"ok": false}')), Refused)
-
-
-async def test_mail_without_an_address_or_a_relay_is_told_apart() -> None:
-    channel = EmailChannel(host="127.0.0.1", port=1, sender="t@example.com", start_tls=False)
-    assert isinstance(await channel.send(SENDING), Refused)
-
-
-def test_a_signature_is_the_one_of_standard_webhooks() -> None:
-    signature = sign(
-        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-        "msg_p5jXN8AQM9LWM0D4loKWxJek",
-        1614265330,
-        b'{"test": 2432232314}',
+def sending(kind: str, **changed: Any) -> Sending:
+    """The first attempt at a message by this kind of channel."""
+    first = Sending(
+        notification="0b0b6b6a-5b0c-5d0a-8a3e-8c5c0a4b8d11",
+        incident=AN_INCIDENT_ID,
+        system="mpc-transformer",
+        purpose=KINDS[kind].purpose,
+        provider_key="a key",
+        attempt=1,
+        severity="P0",
+        severity_rank=0,
+        opened_at=EPOCH,
+        target=a_target() if KINDS[kind].purpose is Purpose.PAGE else None,
+        address="alice@example.com",
+        phone="+41 44 555 01 00",
+        title="GlobalServiceUnavailable",
+        link="https://tocsin.example.com/incidents/1",
+        message=a_message(),
     )
-    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+    return replace(first, **changed)
+
+
+@asynccontextmanager
+async def meeting(kind: str, *fates: Fate | Said) -> AsyncIterator[tuple[Double, Channel]]:
+    """A provider with these fates ahead of it, and a channel to it."""
+    double = KINDS[kind].double()
+    async with double.serving() as url, KINDS[kind].channel(url) as channel:
+        double.fates.extend(fates)
+        yield double, channel
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """TLS of a server, and the authority that vouches for it."""
+    ca = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    trusted = tmp_path_factory.mktemp("tls") / "ca.pem"
+    ca.cert_pem.write_to_path(trusted)
+    return context, trusted
+
+
+@every_kind
+async def test_a_providers_yes_is_delivered_once_and_whole(kind: str) -> None:
+    async with meeting(kind) as (double, channel):
+        assert isinstance(await channel.send(sending(kind)), Delivered)
+        [shown] = double.shown
+        assert "GlobalServiceUnavailable" in shown.text
+        assert "It is down." in shown.text
+        assert double.complaints == []
+
+
+@every_kind
+async def test_a_no_is_final_and_shows_nothing(kind: str) -> None:
+    for status in KINDS[kind].no:
+        elsewhere = {"Location": "http://127.0.0.1:1/elsewhere"}
+        async with meeting(kind, Said(Reply(status, "", elsewhere))) as (double, channel):
+            outcome = await channel.send(sending(kind))
+            assert isinstance(outcome, Refused), f"{status}: {outcome}"
+            assert double.shown == []
+
+
+@every_http
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_never_followed(kind: str, status: int) -> None:
+    async with meeting("webhook") as (elsewhere, _):
+        assert isinstance(elsewhere, Provider)
+        away = Said(Reply(status, "", {"Location": elsewhere.url}))
+        async with meeting(kind, away) as (_, channel):
+            assert not isinstance(await channel.send(sending(kind)), Delivered)
+        assert elsewhere.requests == []
+
+
+@every_http
+async def test_too_many_waits_as_long_as_the_provider_says(kind: str) -> None:
+    async with meeting(kind, Said(Reply(429, "", {"Retry-After": "7"}))) as (double, channel):
+        outcome = await channel.send(sending(kind))
+        assert isinstance(outcome, Unwell)
+        assert outcome.retry_after == timedelta(seconds=7)
+        assert double.shown == []
+
+
+@every_http
+async def test_no_provider_makes_a_page_wait_for_a_year(kind: str) -> None:
+    async with meeting(kind, Said(Reply(429, "", {"Retry-After": "31536000"}))) as (_, channel):
+        outcome = await channel.send(sending(kind))
+        assert isinstance(outcome, Unwell)
+        assert outcome.retry_after == MOST_PATIENCE
+
+
+@every_kind
+async def test_a_providers_own_trouble_passes(kind: str) -> None:
+    wary = in_doubt(kind, KINDS[kind].purpose) is InDoubt.NEVER
+    for status in KINDS[kind].trouble:
+        async with meeting(kind, Said(Reply(status))) as (double, channel):
+            outcome = await channel.send(sending(kind))
+            assert isinstance(outcome, Unknown if wary else Unwell), f"{status}: {outcome}"
+            assert double.shown == []
+
+
+@every_kind
+@pytest.mark.parametrize("fate", [Fate.HANGS, Fate.CUT])
+async def test_what_was_lost_on_the_way_is_unknown_and_then_shown_once(
+    kind: str, fate: Fate
+) -> None:
+    async with meeting(kind, fate) as (double, channel):
+        outcome = await channel.send(sending(kind))
+        assert isinstance(outcome, Unknown), outcome
+        assert double.shown == []
+        if tried_again(in_doubt(kind, KINDS[kind].purpose), KINDS[kind].purpose):
+            assert isinstance(await channel.send(sending(kind, attempt=2)), Delivered)
+            assert len(double.shown) == 1
+
+
+@every_kind
+@pytest.mark.parametrize("fate", [Fate.TAKEN_AND_HANGS, Fate.TAKEN_AND_CUT, Fate.DRIPS])
+async def test_what_was_taken_without_a_word_goes_as_the_channel_declares(
+    kind: str, fate: Fate
+) -> None:
+    async with meeting(kind, fate) as (double, channel):
+        outcome = await channel.send(sending(kind))
+        assert isinstance(outcome, Unknown), outcome
+        assert len(double.shown) == 1
+        doubt = in_doubt(kind, KINDS[kind].purpose)
+        if not tried_again(doubt, KINDS[kind].purpose):
+            return
+        assert isinstance(await channel.send(sending(kind, attempt=2)), Delivered)
+        first, *repeats = double.shown
+        assert "may be a repeat" not in first.text
+        if doubt is InDoubt.AGAIN_MARKED:
+            [repeat] = repeats
+            assert "may be a repeat" in repeat.text
+        else:
+            assert repeats == []
+
+
+@every_kind
+async def test_an_answer_of_success_that_says_no_is_none(kind: str) -> None:
+    for reply in KINDS[kind].yes_but_no:
+        async with meeting(kind, Said(reply)) as (double, channel):
+            assert isinstance(await channel.send(sending(kind)), Refused)
+            assert double.shown == []
+    for reply in KINDS[kind].yes_but_later:
+        async with meeting(kind, Said(reply)) as (double, channel):
+            assert isinstance(await channel.send(sending(kind)), Unwell)
+            assert double.shown == []
+
+
+@every_kind
+async def test_what_cannot_be_reached_got_nothing(kind: str) -> None:
+    async with KINDS[kind].channel("http://127.0.0.1:1") as channel:
+        outcome = await channel.send(sending(kind))
+        assert isinstance(outcome, Unwell)
+        assert outcome.reason == "unreachable"
+
+
+@every_kind
+async def test_a_provider_whose_certificate_nobody_vouches_for_hears_nothing(
+    kind: str, authority: tuple[ssl.SSLContext, Path], tmp_path: Path
+) -> None:
+    context, _ = authority
+    stranger = tmp_path / "stranger.pem"
+    trustme.CA().cert_pem.write_to_path(stranger)
+    double = KINDS[kind].double()
+    async with double.serving(context) as url, KINDS[kind].channel(url, stranger) as channel:
+        outcome = await channel.send(sending(kind))
+        assert isinstance(outcome, Unwell)
+        assert outcome.reason == "tls_failed"
+        assert double.shown == []
+
+
+@every_kind
+async def test_a_provider_behind_a_private_authority_is_trusted_when_told_so(
+    kind: str, authority: tuple[ssl.SSLContext, Path]
+) -> None:
+    context, trusted = authority
+    double = KINDS[kind].double()
+    async with double.serving(context) as url, KINDS[kind].channel(url, trusted) as channel:
+        assert isinstance(await channel.send(sending(kind)), Delivered)
+        assert len(double.shown) == 1
+
+
+@every_kind
+async def test_a_long_message_is_cut_to_what_the_provider_takes(kind: str) -> None:
+    long = a_message("<&> " * 120, "it burns & \u20ac <b>\n" * 1_000)
+    async with meeting(kind) as (double, channel):
+        assert isinstance(await channel.send(sending(kind, message=long)), Delivered)
+        assert len(double.shown) == 1
+        assert double.complaints == []
+
+
+@every_kind
+async def test_no_secret_leaves_by_a_message_or_comes_back_by_a_refusal(kind: str) -> None:
+    told = a_message("down", f"login with password={CANARY} failed for {CANARY}")
+    async with meeting(kind) as (double, channel):
+        await channel.send(sending(kind, message=told))
+        assert CANARY not in double.shown[0].text
+    answer = Reply(KINDS[kind].no[-1], f"you sent {CANARY}")
+    async with meeting(kind, Said(answer)) as (_, channel):
+        outcome = await channel.send(sending(kind))
+        assert CANARY not in repr(outcome)
+
+
+@every_http
+async def test_an_answer_without_end_is_read_to_a_limit(kind: str) -> None:
+    endless = Said(Reply(400, "x" * 3_000_000))
+    async with meeting(kind, endless) as (_, channel):
+        outcome = await channel.send(sending(kind))
+        assert isinstance(outcome, Refused)
+        assert len(outcome.detail) < 400

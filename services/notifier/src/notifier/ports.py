@@ -11,6 +11,19 @@ from tocsin_contracts.incidents import Message, Purpose, Target
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """A message of the same incident that the same channel delivered before.
+
+    Attributes:
+        ref: What the channel said of it in `Delivered.ref`: an issue's number, a message's time.
+    """
+
+    purpose: Purpose
+    ref: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
 class Sending:
     """One call to a provider.
 
@@ -19,6 +32,14 @@ class Sending:
         attempt: 1 for the first; later ones may be repeats of a message that arrived.
         severity_rank: 0 for the policy's worst severity.
         address: The target's e-mail address, where the policy has one.
+        phone: The target's number as the policy has it, for people to read.
+        handle: The target's name in chat, where the policy has one.
+        status: Where the incident stands: `open`, `acknowledged`, `mitigated`, `resolved` …
+        by: Who acknowledged or resolved it.
+        link: Where all of it can be read.
+        room: Name of the incident's own chat channel, where the policy has it made.
+        invited: Chat names of the people it is made for.
+        earlier: What this channel delivered of this incident before, oldest first.
     """
 
     notification: str
@@ -33,6 +54,21 @@ class Sending:
     target: Target | None
     address: str | None
     message: Message
+    phone: str | None = None
+    handle: str | None = None
+    title: str = ""
+    service: str | None = None
+    status: str = "open"
+    by: str = ""
+    link: str | None = None
+    room: str | None = None
+    invited: tuple[str, ...] = ()
+    earlier: tuple[Earlier, ...] = ()
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether an earlier attempt may have arrived."""
+        return self.attempt > 1
 
 
 class Channel(Protocol):

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
+import re2
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    model_validator,
+)
 
 from tocsin_runtime.settings import RuntimeSettings
+
+_INCIDENT = "{incident}"
+_WEB = ("https://", "http://")
 
 
 class _Channel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def secrets(self) -> list[str]:
+        """Every secret in it."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+
+    def urls(self) -> list[str]:
+        """Every URL in it, those that are secret too: where it may call, and nowhere else."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        texts = [str(value) for value in values if isinstance(value, HttpUrl)]
+        return [one for one in (*texts, *self.secrets()) if one.startswith(_WEB)]
+
+    def hosts(self) -> set[str]:
+        """Every host it leads to."""
+        return {str(urlsplit(url).hostname) for url in self.urls()}
 
 
 class SlackSettings(_Channel):
@@ -21,11 +50,20 @@ class SlackSettings(_Channel):
 
 
 class PagerDutySettings(_Channel):
-    """An integration of Events API v2."""
+    """An integration of Events API v2; with a REST key, updates become notes too."""
 
     kind: Literal["pagerduty"]
     url: HttpUrl = HttpUrl("https://events.pagerduty.com/v2/enqueue")
     routing_key: SecretStr
+    rest_url: HttpUrl = HttpUrl("https://api.pagerduty.com")
+    rest_token: SecretStr | None = None
+    rest_user: str | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.rest_token is None) != (self.rest_user is None):
+            raise ValueError("rest_token and rest_user (an e-mail address) go together")
+        return self
 
 
 class WebhookSettings(_Channel):
@@ -37,21 +75,35 @@ class WebhookSettings(_Channel):
 
 
 class EmailSettings(_Channel):
-    """An SMTP relay."""
+    """An SMTP relay; `to` reads what is announced rather than sent to a person."""
 
     kind: Literal["email"]
     host: str
     port: Annotated[int, Field(ge=1, le=65535)] = 587
     sender: str
+    to: tuple[str, ...] = ()
     start_tls: bool = True
+    implicit_tls: bool = False
     username: str | None = None
     password: SecretStr | None = None
+
+    def hosts(self) -> set[str]:
+        """The relay."""
+        return {self.host}
 
 
 ChannelSettings = Annotated[
     SlackSettings | PagerDutySettings | WebhookSettings | EmailSettings,
     Field(discriminator="kind"),
 ]
+
+
+def _pattern(text: str) -> str:
+    try:
+        re2.compile(text)  # type: ignore[no-untyped-call]
+    except re2.error as error:
+        raise ValueError(f"not a pattern of RE2: {error}") from error
+    return text
 
 
 class NotifierSettings(RuntimeSettings):
@@ -61,9 +113,44 @@ class NotifierSettings(RuntimeSettings):
         default_factory=dict,
         description="JSON object: endpoint a channel names -> where it leads, with what secret.",
     )
+    outgoing_hosts: frozenset[str] | None = Field(
+        None,
+        description="JSON array of hosts that channels may lead to; a channel that leads elsewhere "
+        "is refused at the start. Any host when absent; each channel calls only its own.",
+    )
+    incident_url: str | None = Field(
+        None,
+        description="Where an incident can be read, with `{incident}` in it; messages link there.",
+    )
+    redact: tuple[Annotated[str, AfterValidator(_pattern)], ...] = Field(
+        (), description="JSON array of RE2 patterns; what matches is never sent, nor logged."
+    )
+    provider_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that signed the providers' certificates."
+    )
     redis_url: SecretStr | None = Field(
         None, description="Redis or Valkey for rates, circuits and claims; may be absent."
     )
     provider_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
         10.0, description="Longest one call to a provider may take, in seconds."
     )
+
+    @model_validator(mode="after")
+    def _link(self) -> Self:
+        if self.incident_url is not None and _INCIDENT not in self.incident_url:
+            raise ValueError(f"incident_url must hold {_INCIDENT}")
+        return self
+
+    @model_validator(mode="after")
+    def _hosts(self) -> Self:
+        if self.outgoing_hosts is None:
+            return self
+        for name, channel in self.channels.items():
+            elsewhere = channel.hosts() - self.outgoing_hosts
+            if elsewhere:
+                raise ValueError(f"channel {name!r} leads to {sorted(elsewhere)}: not allowed")
+        return self
+
+    def link_to(self, incident: str) -> str | None:
+        """Where an incident can be read."""
+        return None if self.incident_url is None else self.incident_url.replace(_INCIDENT, incident)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import timedelta
 
-import httpx
+from pydantic import SecretStr
 
+from notifier.adapters.calling import Caller
 from notifier.adapters.clients import http_client
-from notifier.adapters.email import EmailChannel
-from notifier.adapters.pagerduty import PagerDutyChannel
+from notifier.adapters.email import EmailChannel, Tls
+from notifier.adapters.guarded import Guarded
+from notifier.adapters.pagerduty import PagerDutyChannel, Rest
 from notifier.adapters.redis_gate import OpenGate, RedisGate
 from notifier.adapters.slack import SlackChannel
 from notifier.adapters.webhook import WebhookChannel
+from notifier.domain.redacting import Redactor
 from notifier.handlers import Notifier
 from notifier.ports import Channel, Gate
 from notifier.settings import (
@@ -52,35 +56,52 @@ async def wire(runtime: Runtime, settings: NotifierSettings) -> None:
 
 def _channels(runtime: Runtime, settings: NotifierSettings) -> dict[str, Channel]:
     channels: dict[str, Channel] = {}
+    known = [secret for channel in settings.channels.values() for secret in channel.secrets()]
+    redact = Redactor(settings.redact, known)
     for name, channel in settings.channels.items():
         # A client each: a provider that hangs holds up its own pool and no other's.
-        client = http_client(settings.provider_timeout)
+        client = http_client(
+            settings.provider_timeout, channel.urls(), ca_file=settings.provider_ca_file
+        )
         runtime.on_stop(client.aclose)
-        channels[name] = _channel(channel, client, runtime.clock, settings.provider_timeout)
+        calls = Caller(client, timedelta(seconds=settings.provider_timeout))
+        channels[name] = Guarded(channel_of(channel, calls, runtime.clock, settings), redact)
     return channels
 
 
-def _channel(
-    channel: ChannelSettings, client: httpx.AsyncClient, clock: Clock, timeout_seconds: float
+def channel_of(
+    channel: ChannelSettings, calls: Caller, clock: Clock, settings: NotifierSettings
 ) -> Channel:
+    """The adapter that a channel's settings ask for."""
     match channel:
-        case SlackSettings(url=url):
-            return SlackChannel(client, url.get_secret_value())
-        case PagerDutySettings(url=endpoint, routing_key=key):
-            return PagerDutyChannel(client, str(endpoint), key.get_secret_value())
-        case WebhookSettings(url=endpoint, secret=secret):
-            return WebhookChannel(client, str(endpoint), secret.get_secret_value(), clock)
+        case SlackSettings():
+            return SlackChannel(calls, _open(channel.url))
+        case PagerDutySettings():
+            rest = None
+            if channel.rest_token is not None and channel.rest_user is not None:
+                rest = Rest(str(channel.rest_url), _open(channel.rest_token), channel.rest_user)
+            key = _open(channel.routing_key)
+            return PagerDutyChannel(calls, str(channel.url), key, clock, rest)
+        case WebhookSettings():
+            return WebhookChannel(calls, str(channel.url), _open(channel.secret), clock)
         case EmailSettings():
-            password = channel.password
+            tls: Tls = "starttls" if channel.start_tls else "none"
             return EmailChannel(
                 host=channel.host,
                 port=channel.port,
                 sender=channel.sender,
-                start_tls=channel.start_tls,
+                clock=clock,
+                tls="implicit" if channel.implicit_tls else tls,
+                to=channel.to,
                 username=channel.username,
-                password=password.get_secret_value() if password is not None else None,
-                timeout_seconds=timeout_seconds,
+                password=_open(channel.password) if channel.password is not None else None,
+                timeout=timedelta(seconds=settings.provider_timeout),
+                ca_file=settings.provider_ca_file,
             )
+
+
+def _open(secret: SecretStr) -> str:
+    return secret.get_secret_value()
 
 
 def _gate(runtime: Runtime, settings: NotifierSettings) -> Gate:

@@ -1,38 +1,74 @@
-"""PagerDuty Events API v2.
+"""PagerDuty: Events API v2, and notes of the REST API.
 
 Format: `POST /v2/enqueue` with `routing_key`, `event_action`, `dedup_key` (255 characters) and,
 for a trigger, `payload` with `summary` (1,024), `source` and `severity`; success is 202 with
 `status: success`. The same `dedup_key` of an open alert is merged, so a retry is harmless.
+
+What is told and need wake nobody, an update, is a change event (`/v2/change/enqueue`), and with a
+REST key also a note on PagerDuty's own incident (`POST /incidents/{id}/notes`).
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 
-import httpx
-
-from notifier.adapters.answers import MOST_DETAIL, post
+from notifier.adapters.calling import Answer, Caller, NotDone
+from notifier.adapters.markup import cut, one_line, plain, repeated
 from notifier.domain.outcomes import Delivered, Outcome, Refused
 from notifier.ports import Sending
 from tocsin_contracts.incidents import Purpose
+from tocsin_runtime.ports import Clock
 
 _SUMMARY = 1_024
 _KEY = 255
+_NOTE = 2_000
+_DETAIL = 8_000
 _SEVERITIES = ("critical", "error", "warning")
 
 _ACTIONS = {Purpose.ACKNOWLEDGED: "acknowledge", Purpose.RESOLVED: "resolve"}
 
 
-class PagerDutyChannel:
-    """Triggers, acknowledges and resolves alerts of one integration."""
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Access to the REST API.
 
-    def __init__(self, client: httpx.AsyncClient, url: str, routing_key: str) -> None:
-        self._client = client
+    Attributes:
+        user: E-mail address of the PagerDuty user in whose name notes are written.
+    """
+
+    url: str
+    token: str
+    user: str
+
+
+class PagerDutyChannel:
+    """Triggers, acknowledges and resolves alerts of one integration.
+
+    Args:
+        url: Of events; the one of change events stands beside it.
+        rest: Where updates become notes, if they are to.
+    """
+
+    def __init__(
+        self, calls: Caller, url: str, routing_key: str, clock: Clock, rest: Rest | None = None
+    ) -> None:
+        self._calls = calls
         self._url = url
+        self._changes = url.removesuffix("/enqueue") + "/change/enqueue"
         self._routing_key = routing_key
+        self._clock = clock
+        self._rest = rest
 
     async def send(self, sending: Sending) -> Outcome:
         """Delivered once PagerDuty says that it has the event."""
+        try:
+            if sending.purpose is Purpose.UPDATE:
+                return await self._update(sending)
+            return await self._event(sending)
+        except NotDone as no:
+            return no.outcome
+
+    async def _event(self, sending: Sending) -> Outcome:
         action = _ACTIONS.get(sending.purpose, "trigger")
         event: dict[str, object] = {
             "routing_key": self._routing_key,
@@ -41,31 +77,86 @@ class PagerDutyChannel:
         }
         if action == "trigger":
             event["client"] = "Tocsin"
+            if sending.link is not None:
+                event["client_url"] = sending.link
             event["payload"] = {
-                "summary": sending.message.subject[:_SUMMARY],
+                "summary": cut(one_line(sending.message.subject), _SUMMARY),
                 "source": sending.system,
                 "severity": _SEVERITIES[min(sending.severity_rank, len(_SEVERITIES) - 1)],
                 "custom_details": {
                     "incident": sending.incident,
                     "severity": sending.severity,
                     "for": sending.target.name if sending.target else "",
-                    "message": sending.message.body,
+                    "message": cut(sending.message.body, _DETAIL, sending.link),
                 },
             }
-        return await post(
-            self._client,
-            self._url,
-            content=json.dumps(event).encode(),
-            headers={"Content-Type": "application/json"},
-            accepted=_accepted,
+        answer = await self._calls.call("POST", self._url, document=event)
+        return _success(answer)
+
+    async def _update(self, sending: Sending) -> Outcome:
+        """A change event, and a note where there is somewhere to put it.
+
+        The note comes first, and is looked for before it is written again. A change event cannot
+        be looked for; it wakes nobody, and says that it may be a repeat.
+        """
+        if self._rest is not None:
+            await self._note(self._rest, sending)
+        text = repeated(one_line(sending.message.subject), may_repeat=sending.may_repeat)
+        change = {
+            "routing_key": self._routing_key,
+            "payload": {
+                "summary": cut(text, _SUMMARY),
+                "timestamp": self._clock.now().isoformat(),
+                "source": sending.system,
+                "custom_details": {
+                    "incident": sending.incident,
+                    "message": cut(sending.message.body, _DETAIL, sending.link),
+                },
+            },
+            "links": [{"href": sending.link, "text": sending.incident}] if sending.link else [],
+        }
+        answer = await self._calls.call("POST", self._changes, document=change)
+        return _success(answer)
+
+    async def _note(self, rest: Rest, sending: Sending) -> None:
+        headers = {
+            "Authorization": f"Token token={rest.token}",
+            "Accept": "application/vnd.pagerduty+json;version=2",
+            "From": rest.user,
+        }
+        incident = await self._paged(rest, sending, headers)
+        if incident is None:
+            return
+        url = f"{rest.url.rstrip('/')}/incidents/{incident}/notes"
+        marker = f"[{sending.notification}]"
+        if sending.may_repeat:
+            notes = await self._calls.call("GET", url, headers=headers, repeatable=True)
+            if marker in notes.text:
+                return
+        text = plain(f"{sending.message.subject}\n{sending.message.body}")
+        content = f"{cut(text, _NOTE - len(marker) - 1, sending.link)}\n{marker}"
+        await self._calls.call(
+            "POST", url, document={"note": {"content": content}}, headers=headers
         )
 
+    async def _paged(self, rest: Rest, sending: Sending, headers: dict[str, str]) -> str | None:
+        """PagerDuty's incident of the first page that this channel delivered."""
+        for earlier in sending.earlier:
+            if earlier.purpose is not Purpose.PAGE or not earlier.ref:
+                continue
+            answer = await self._calls.call(
+                "GET",
+                f"{rest.url.rstrip('/')}/incidents",
+                query={"incident_key": earlier.ref},
+                headers=headers,
+                repeatable=True,
+            )
+            for incident in answer.member("incidents") or ():
+                return str(incident["id"])
+        return None
 
-def _accepted(response: httpx.Response) -> Outcome:
-    try:
-        answer = response.json()
-    except ValueError:
-        return Refused("unreadable_answer", response.text[:MOST_DETAIL])
-    if isinstance(answer, dict) and answer.get("status") == "success":
-        return Delivered(str(answer.get("dedup_key", "")))
-    return Refused("refused", response.text[:MOST_DETAIL])
+
+def _success(answer: Answer) -> Outcome:
+    if answer.member("status") == "success":
+        return Delivered(str(answer.member("dedup_key") or ""))
+    return Refused("refused", answer.detail())

@@ -1,7 +1,8 @@
 """Generic webhooks, signed by Standard Webhooks 1.0.
 
 Headers `webhook-id` (the same over retries), `webhook-timestamp` (Unix seconds, new for each
-attempt), `webhook-signature: v1,<base64 HMAC-SHA256(secret, "{id}.{timestamp}.{body}")>`.
+attempt), `webhook-signature: v1,<base64 HMAC-SHA256(secret, "{id}.{timestamp}.{body}")>`. The
+body is below 20 kB, and in place of what is cut stands a link.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import hashlib
 import hmac
 import json
 
-import httpx
-
-from notifier.adapters.answers import post
-from notifier.domain.outcomes import Outcome
+from notifier.adapters.calling import Caller, NotDone
+from notifier.adapters.markup import cut
+from notifier.domain.outcomes import Delivered, Outcome
 from notifier.ports import Sending
 from tocsin_runtime.ports import Clock
 
 _PREFIX = "whsec_"
+_MOST_BODY = 4_000
+"""Characters of the text, none of which takes more than four bytes, beside everything else."""
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
@@ -32,8 +34,8 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 class WebhookChannel:
     """Posts a JSON event to one URL."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, secret: str, clock: Clock) -> None:
-        self._client = client
+    def __init__(self, calls: Caller, url: str, secret: str, clock: Clock) -> None:
+        self._calls = calls
         self._url = url
         self._secret = secret
         self._clock = clock
@@ -49,23 +51,29 @@ class WebhookChannel:
                     "incident": sending.incident,
                     "system": sending.system,
                     "severity": sending.severity,
+                    "status": sending.status,
+                    "link": sending.link,
                     "key": sending.provider_key,
                     "for": sending.target.model_dump(mode="json") if sending.target else None,
                     "subject": sending.message.subject,
-                    "body": sending.message.body,
+                    "body": cut(sending.message.body, _MOST_BODY, sending.link),
                 },
             },
             ensure_ascii=False,
         ).encode()
         timestamp = int(now.timestamp())
-        return await post(
-            self._client,
-            self._url,
-            content=body,
-            headers={
-                "Content-Type": "application/json",
-                "webhook-id": sending.notification,
-                "webhook-timestamp": str(timestamp),
-                "webhook-signature": sign(self._secret, sending.notification, timestamp, body),
-            },
-        )
+        try:
+            await self._calls.call(
+                "POST",
+                self._url,
+                content=body,
+                headers={
+                    "Content-Type": "application/json",
+                    "webhook-id": sending.notification,
+                    "webhook-timestamp": str(timestamp),
+                    "webhook-signature": sign(self._secret, sending.notification, timestamp, body),
+                },
+            )
+        except NotDone as no:
+            return no.outcome
+        return Delivered()
