@@ -8,17 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from aiokafka.errors import KafkaError
-from rich.console import Console
 from rich.table import Table
 
-from tocsin_cli import connection
+from tocsin_cli import connection, replaying
 from tocsin_cli.exits import Exit, NotFound, Unreachable
+from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
 from tocsin_cli.stack.problems import StackProblem
 from tocsin_contracts.dead_letters import DeadLettered
 from tocsin_incident import IncidentState, explain, state_document
@@ -44,12 +43,8 @@ app.add_typer(policy_app, name="policy")
 app.add_typer(incident_app, name="incident")
 app.add_typer(topics_app, name="topics")
 app.add_typer(letters_app, name="dead-letters")
+replaying.register(app)
 
-console = Console()
-errors = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Incident = Annotated[str, typer.Argument(help="Incident id.", metavar="INCIDENT")]
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]
 
@@ -73,10 +68,6 @@ def main() -> None:
 def _end(message: str, code: Exit) -> None:
     errors.print(message, style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)
-
-
-def _print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
 def _root() -> Path:
@@ -125,7 +116,7 @@ def status(as_json: Json = False) -> None:
 
     found = Stack(_root()).status()
     if as_json:
-        _print_json([{"service": s.name, "health": s.health} for s in found])
+        print_json([{"service": s.name, "health": s.health} for s in found])
     else:
         table = Table("service", "health", box=None)
         for service in found:
@@ -147,43 +138,6 @@ def demo(
     from tocsin_cli.demo import run_demo  # noqa: PLC0415 - and its receiver
 
     raise typer.Exit(run_demo(system, as_json=as_json))
-
-
-@app.command()
-def timeline(
-    incident: Incident,
-    as_json: Json = False,
-    markdown: Annotated[bool, typer.Option(help="Print a Markdown table.")] = False,
-) -> None:
-    """The story of an incident, rebuilt from the log, against what its policy promised."""
-    from tocsin_replay import (  # noqa: PLC0415
-        read_policy,
-        render_table,
-        report,
-        report_markdown,
-        state_of,
-        timeline_markdown,
-    )
-    from tocsin_replay import timeline as told  # noqa: PLC0415
-
-    recorded = _recorded(incident)
-    entries = told(recorded)
-    state = state_of(recorded)
-    if state is None:
-        raise NotFound(f"nobody opened {incident}")
-    policy = asyncio.run(connection.with_reader(lambda reader: read_policy(reader, state)))
-    found = report(recorded, policy)
-    if as_json:
-        _print_json(
-            {
-                "entries": [entry.model_dump(mode="json") for entry in entries],
-                "report": found.model_dump(mode="json"),
-            }
-        )
-    elif markdown:
-        sys.stdout.write(f"{timeline_markdown(entries)}\n{report_markdown(found)}")
-    else:
-        render_table(console, entries, found)
 
 
 def _recorded(incident: str) -> Any:  # noqa: ANN401 - replay's own
@@ -321,7 +275,7 @@ def policy_show(path: Annotated[Path, typer.Argument()], as_json: Json = False) 
     """What a policy does: severities, levels, rules."""
     policy = load_policy(path)
     if as_json:
-        _print_json(policy_document(policy))
+        print_json(policy_document(policy))
         return
     table = Table("severity", "response", "levels", title=policy.system, title_justify="left")
     for severity in policy.severities:
@@ -349,7 +303,7 @@ def incident_list(
     found = [s for s in states.values() if everything or s.status.live]
     found.sort(key=lambda state: (state.opened_at, state.incident))
     if as_json:
-        _print_json([state_document(state) for state in found])
+        print_json([state_document(state) for state in found])
         return
     table = Table(box=None)
     table.add_column("incident", no_wrap=True)  # people copy it
@@ -357,13 +311,9 @@ def incident_list(
         table.add_column(column)
     for state in found:
         by = state.acknowledged_by.name if state.acknowledged_by else "-"
-        opened = _shown(state.opened_at)
+        opened = shown(state.opened_at)
         table.add_row(state.incident, state.severity, state.status, opened, state.title, by)
     console.print(table if found else "no incident")
-
-
-def _shown(instant: datetime) -> str:
-    return instant.strftime("%Y-%m-%d %H:%M:%S")
 
 
 @incident_app.command("show")
@@ -375,7 +325,7 @@ def incident_show(incident: Incident, as_json: Json = False) -> None:
     if state is None:
         raise NotFound(f"nobody opened {incident}")
     if as_json:
-        _print_json(state_document(state))
+        print_json(state_document(state))
         return
     console.print(f"[bold]{state.severity} {state.title}[/bold]  {state.status}")
     for line in explain(state):
@@ -511,7 +461,7 @@ def letters_list(as_json: Json = False) -> None:
     """Records that could not be handled, oldest first."""
     letters = asyncio.run(connection.with_reader(_letters))
     if as_json:
-        _print_json(letters)
+        print_json(letters)
         return
     table = Table("when (UTC)", "service", "reason", "where", "what is wrong", box=None)
     for letter in letters:
@@ -533,7 +483,7 @@ async def _letters(reader: Any) -> list[dict[str, str]]:  # noqa: ANN401 - a Rea
             if isinstance(fact, DeadLettered):
                 found.append(
                     {
-                        "at": _shown(record.recorded_at),
+                        "at": shown(record.recorded_at),
                         "service": fact.service,
                         "reason": fact.reason,
                         "where": f"{fact.topic}-{fact.partition}-{fact.offset}",

@@ -1,11 +1,31 @@
-"""Reading it back: an incident's facts, timeline and report, from the log alone."""
+"""Reading it back: an incident as it was, its story and its report, from the log alone."""
 
+from tocsin_replay.hashing import (
+    Link,
+    chain,
+    first_difference,
+    state_hash,
+)
+from tocsin_replay.moments import (
+    Cited,
+    Moment,
+    differences,
+    moment_after,
+    moment_at,
+)
 from tocsin_replay.reading import (
+    Progress,
     Recorded,
     Step,
+    Version,
+    each_fact,
+    in_force,
+    known_at,
     partition_of,
+    promised,
     read_all,
     read_incident,
+    read_policies,
     read_policy,
     state_of,
     states_of,
@@ -21,28 +41,56 @@ from tocsin_replay.reporting import (
     timeline_markdown,
     timeline_table,
 )
-from tocsin_replay.targets import ResponseTarget, response_targets
-from tocsin_replay.telling import Entry, timeline
+from tocsin_replay.targets import (
+    ResponseTarget,
+    response_targets,
+)
+from tocsin_replay.telling import (
+    Entry,
+    timeline,
+)
+from tocsin_replay.whole import (
+    states_at,
+    system_hash,
+)
 
 __all__ = [
+    "Cited",
     "Entry",
+    "Link",
+    "Moment",
     "Paged",
+    "Progress",
     "Recorded",
     "Report",
     "ResponseTarget",
     "Step",
+    "Version",
+    "chain",
+    "differences",
+    "each_fact",
+    "first_difference",
+    "in_force",
+    "known_at",
+    "moment_after",
+    "moment_at",
     "partition_of",
+    "promised",
     "read_all",
     "read_incident",
+    "read_policies",
     "read_policy",
     "render_report",
     "render_table",
     "report",
     "report_markdown",
     "response_targets",
+    "state_hash",
     "state_of",
+    "states_at",
     "states_of",
     "steps",
+    "system_hash",
     "timeline",
     "timeline_markdown",
     "timeline_table",

@@ -1,8 +1,11 @@
-"""Finding an incident's facts in the log without a scan of everything."""
+"""Finding an incident's facts in the log without a scan of everything.
+
+Whatever has the `Reader` port can be read: the running cluster, a bundle, an archive.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,10 +19,13 @@ from tocsin_policy import Policy, parse_policy
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
 from tocsin_runtime.ports import Reader
-from tocsin_runtime.records import Position
+from tocsin_runtime.records import Position, Record
 
 INCIDENTS = "incidents"
 POLICIES = "policies"
+
+Progress = Callable[[int], None]
+"""Called with how many more records were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,16 @@ class Step:
     ignored: Reason | None
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a policy, and where the log put it in force."""
+
+    policy: Policy
+    hash: str
+    position: Position
+    recorded_at: datetime
+
+
 def partition_of(key: str, partitions: int) -> int:
     """Where Kafka's default partitioner puts a key.
 
@@ -55,49 +71,97 @@ def partition_of(key: str, partitions: int) -> int:
     return (hashed & 0x7FFFFFFF) % partitions
 
 
-async def read_incident(reader: Reader, incident: str) -> tuple[Recorded, ...]:
+async def read_incident(
+    reader: Reader, incident: str, progress: Progress | None = None
+) -> tuple[Recorded, ...]:
     """An incident's facts in log order; nothing for one the log does not know.
 
-    Its id gives the key and so the partition; no other partition is read.
+    Its id gives the key and so the partition; no other partition is read, and of the records of
+    other incidents no more than a header.
 
     Raises:
         ValueError: This is no incident id.
     """
     partition = partition_of(key_of(incident), await reader.partitions(INCIDENTS))
-    return tuple([r async for r in _facts(reader, partition) if r.event.subject == incident])
+    found = _facts(reader, partition, incident, progress)
+    return tuple([r async for r in found if r.event.subject == incident])
 
 
-async def read_all(reader: Reader) -> tuple[Recorded, ...]:
+async def read_all(reader: Reader, progress: Progress | None = None) -> tuple[Recorded, ...]:
     """The facts of every incident, partition by partition in log order."""
-    found: list[Recorded] = []
+    return tuple([recorded async for recorded in each_fact(reader, progress)])
+
+
+async def each_fact(reader: Reader, progress: Progress | None = None) -> AsyncIterator[Recorded]:
+    """The facts of every incident, partition by partition in log order, one at a time."""
     for partition in range(await reader.partitions(INCIDENTS)):
-        found.extend([recorded async for recorded in _facts(reader, partition)])
+        async for recorded in _facts(reader, partition, None, progress):
+            yield recorded
+
+
+async def read_policies(reader: Reader, system: str | None = None) -> tuple[Version, ...]:
+    """Every version of a system's policy, or of all systems', in the order of the log."""
+    found = []
+    for partition in range(await reader.partitions(POLICIES)):
+        start, end = await reader.bounds(POLICIES, partition)
+        async for record in reader.read(POLICIES, partition, start, end):
+            version = _version(record)
+            if version is not None and system in {None, version.policy.system}:
+                found.append(version)
     return tuple(found)
 
 
-async def read_policy(reader: Reader, state: IncidentState) -> Policy | None:
+def _version(record: Record) -> Version | None:
+    try:
+        fact = decode(record).fact
+    except Poison:
+        return None
+    if not isinstance(fact, PolicyPublished):
+        return None
+    try:
+        policy = parse_policy(fact.document)
+    except ValueError:
+        return None  # the services refused it too, and kept what was in force
+    return Version(policy, fact.hash, record.position, record.recorded_at)
+
+
+def in_force(versions: Sequence[Version], system: str, at: datetime) -> Version | None:
+    """The version of a system's policy that the log had put in force by an instant."""
+    found = None
+    for version in versions:
+        if version.policy.system == system and version.recorded_at <= at:
+            found = version
+    return found
+
+
+def promised(versions: Iterable[Version], state: IncidentState) -> Policy | None:
     """The policy that decided how the incident opened, or `None` if the log has no such version.
 
     An incident that names no version has the newest of its system.
     """
-    partition = partition_of(state.system, await reader.partitions(POLICIES))
-    start, end = await reader.bounds(POLICIES, partition)
     found: Policy | None = None
-    async for record in reader.read(POLICIES, partition, start, end):
-        try:
-            fact = decode(record).fact
-        except Poison:
-            continue
-        if not isinstance(fact, PolicyPublished) or fact.system != state.system:
-            continue
-        if state.policy in {None, fact.hash}:
-            found = parse_policy(fact.document)
+    for version in versions:
+        if version.policy.system == state.system and state.policy in {None, version.hash}:
+            found = version.policy
     return found
 
 
-async def _facts(reader: Reader, partition: int) -> AsyncIterator[Recorded]:
+async def read_policy(reader: Reader, state: IncidentState) -> Policy | None:
+    """What `promised` says of the versions the log has."""
+    return promised(await read_policies(reader, state.system), state)
+
+
+async def _facts(
+    reader: Reader, partition: int, incident: str | None, progress: Progress | None
+) -> AsyncIterator[Recorded]:
     start, end = await reader.bounds(INCIDENTS, partition)
+    wanted = None if incident is None else incident.encode()
     async for record in reader.read(INCIDENTS, partition, start, end):
+        if progress is not None:
+            progress(1)
+        # To decode the facts of others is what finding one incident would cost.
+        if wanted is not None and record.header("ce_subject") not in {wanted, None}:
+            continue
         try:
             event = decode(record)
         except Poison:
@@ -116,7 +180,7 @@ def steps(recorded: Iterable[Recorded]) -> tuple[Step, ...]:
     return tuple(made)
 
 
-def state_of(recorded: Sequence[Recorded]) -> IncidentState | None:
+def state_of(recorded: Iterable[Recorded]) -> IncidentState | None:
     """The state of one incident after its facts."""
     state: IncidentState | None = None
     for one in recorded:
@@ -132,3 +196,18 @@ def states_of(recorded: Iterable[Recorded]) -> dict[str, IncidentState]:
         if state is not None:
             states[one.event.subject] = state
     return states
+
+
+def known_at(recorded: Sequence[Recorded], at: datetime) -> Sequence[Recorded]:
+    """What the log held at an instant: everything up to the last fact recorded by then.
+
+    A broker's clock may step back. Whatever stands before a fact was there when that fact was
+    appended, so the answer is a prefix of the partition whatever the clocks said.
+    """
+    partitions: dict[int, int] = {}
+    for one in recorded:
+        if one.recorded_at <= at:
+            partitions[one.position.partition] = one.position.offset
+    return [
+        one for one in recorded if one.position.offset <= partitions.get(one.position.partition, -1)
+    ]

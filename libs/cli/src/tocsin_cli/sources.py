@@ -1,0 +1,65 @@
+"""What a command reads: the running cluster, a bundle or an archive, all through one port."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from tocsin_cli import connection
+from tocsin_cli.exits import NotFound
+from tocsin_cli.printing import errors
+from tocsin_replay import Recorded, Version, read_incident, read_policies
+from tocsin_runtime.ports import Reader
+
+T = TypeVar("T")
+
+From = Annotated[
+    Path | None,
+    typer.Option("--from", help="A bundle or an archive to read instead of the running system."),
+]
+
+
+async def with_source(path: Path | None, work: Callable[[Reader], Awaitable[T]]) -> T:
+    """What `work` makes of a reader of the running cluster's log, or of a file's."""
+    if path is None:
+        return await connection.with_reader(work)
+    raise NotFound(f"{path} is no bundle and no archive")
+
+
+async def story(
+    path: Path | None, incident: str
+) -> tuple[tuple[Recorded, ...], tuple[Version, ...]]:
+    """The facts of an incident and the policies of its system.
+
+    Raises:
+        NotFound: The log does not know it.
+    """
+
+    async def read(reader: Reader) -> tuple[tuple[Recorded, ...], tuple[Version, ...]]:
+        with progress(f"reading {incident}") as count:
+            recorded = await read_incident(reader, incident, count)
+        if not recorded:
+            raise NotFound(f"the log does not know incident {incident}")
+        return recorded, await read_policies(reader)
+
+    return await with_source(path, read)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """Something to call with each count of records; people who wait see it move."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} records"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
