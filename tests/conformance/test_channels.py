@@ -24,6 +24,7 @@ from notifier.adapters.email import EmailChannel
 from notifier.adapters.guarded import Guarded
 from notifier.adapters.pagerduty import PagerDutyChannel
 from notifier.adapters.slack import SlackChannel
+from notifier.adapters.slack_app import SlackAppChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.doubt import InDoubt, in_doubt, tried_again
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
@@ -41,6 +42,7 @@ from tocsin_testkit.providers import (
     Provider,
     Reply,
     Said,
+    Slack,
     SlackWebhook,
     WebhookTarget,
 )
@@ -112,6 +114,19 @@ KINDS: dict[str, Kind] = {
         SlackWebhook,
         lambda calls, url: SlackChannel(calls, f"{url}/services/T/B/{CANARY}"),
         yes_but_no=(Reply(200, "no_text"), Reply.of(200, {"ok": False})),
+    ),
+    "slack-app": Kind(
+        lambda: Slack(CANARY, "C0INCIDENTS"),
+        lambda calls, url: SlackAppChannel(calls, f"{url}/api", CANARY, "C0INCIDENTS"),
+        yes_but_no=(
+            Reply.of(200, {"ok": False, "error": "channel_not_found"}),
+            Reply.of(200, {"ok": False, "error": "invalid_auth"}),
+            Reply(200, "<html>"),
+        ),
+        yes_but_later=(
+            Reply.of(200, {"ok": False, "error": "ratelimited"}),
+            Reply.of(200, {"ok": False, "error": "internal_error"}),
+        ),
     ),
     "pagerduty": Kind(
         lambda: PagerDuty(ROUTING_KEY),

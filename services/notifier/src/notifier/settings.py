@@ -49,6 +49,15 @@ class SlackSettings(_Channel):
     url: SecretStr
 
 
+class SlackAppSettings(_Channel):
+    """An app of Slack's Web API; without a channel's id it writes to each person."""
+
+    kind: Literal["slack-app"]
+    url: HttpUrl = HttpUrl("https://slack.com/api")
+    token: SecretStr
+    channel: str | None = None
+
+
 class PagerDutySettings(_Channel):
     """An integration of Events API v2; with a REST key, updates become notes too."""
 
@@ -93,7 +102,7 @@ class EmailSettings(_Channel):
 
 
 ChannelSettings = Annotated[
-    SlackSettings | PagerDutySettings | WebhookSettings | EmailSettings,
+    SlackSettings | SlackAppSettings | PagerDutySettings | WebhookSettings | EmailSettings,
     Field(discriminator="kind"),
 ]
 

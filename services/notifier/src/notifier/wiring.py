@@ -15,6 +15,7 @@ from notifier.adapters.guarded import Guarded
 from notifier.adapters.pagerduty import PagerDutyChannel, Rest
 from notifier.adapters.redis_gate import OpenGate, RedisGate
 from notifier.adapters.slack import SlackChannel
+from notifier.adapters.slack_app import SlackAppChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.redacting import Redactor
 from notifier.handlers import Notifier
@@ -24,6 +25,7 @@ from notifier.settings import (
     EmailSettings,
     NotifierSettings,
     PagerDutySettings,
+    SlackAppSettings,
     SlackSettings,
     WebhookSettings,
 )
@@ -76,6 +78,8 @@ def channel_of(
     match channel:
         case SlackSettings():
             return SlackChannel(calls, _open(channel.url))
+        case SlackAppSettings():
+            return SlackAppChannel(calls, str(channel.url), _open(channel.token), channel.channel)
         case PagerDutySettings():
             rest = None
             if channel.rest_token is not None and channel.rest_user is not None:

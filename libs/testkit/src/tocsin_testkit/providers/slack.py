@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.providers.serving import Provider, Reply, Request, Shown
 
 _MOST_BLOCKS = 50
@@ -127,7 +128,7 @@ class Slack(Provider):
     def __init__(self, token: str, *channels: str, users: tuple[str, ...] = ()) -> None:
         super().__init__()
         self._token = token
-        self._now = 1_503_435_956
+        self._now = int(EPOCH.timestamp())
         self.rooms = {one: Room(one, one.lower()) for one in channels}
         self.users = set(users)
         self.missing_scopes: set[str] = set()

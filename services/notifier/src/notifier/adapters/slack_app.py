@@ -1,0 +1,336 @@
+"""Slack's Web API: one thread an incident, buttons, messages that change where they stand.
+
+Format: `POST https://slack.com/api/<method>` with JSON and a bearer token. The answer is 200 even
+for a no: `{"ok": false, "error": "…"}`. There is no key to merge repeats by, so every message
+carries its notification as metadata, and a message in doubt is looked for before it is sent again
+(`conversations.history`, `conversations.replies`).
+
+The buttons' `action_id` is `acknowledge` or `resolve`, and their `value` the incident's id, as the
+door for Slack's interactions reads them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from notifier.adapters.calling import Answer, Caller, NotDone, retry_after
+from notifier.adapters.markup import cut, mrkdwn, one_line
+from notifier.adapters.slack import HEADER, MOST_TEXT, SECTION
+from notifier.domain.outcomes import Delivered, Outcome, Refused, Unwell
+from notifier.ports import Earlier, Sending
+from tocsin_contracts.incidents import Message, Purpose
+
+log = structlog.get_logger()
+
+ACKNOWLEDGE = "acknowledge"
+RESOLVE = "resolve"
+EVENT = "tocsin_notification"
+"""`event_type` of the metadata of every message."""
+
+MOST_PAGES = 5
+"""Pages of a channel's history that are looked through; newest first, so the first has it."""
+MOST_LISTED = 10
+"""Pages of channels that are looked through for one whose name is taken."""
+MOST_EDITED = 10
+"""Messages of one incident that are changed where they stand, when somebody takes it."""
+MOST_INVITED = 100
+
+_PAGE = 100
+_LIST = 1_000
+_TOPIC = 250
+_NAME = 80
+_SKEW = timedelta(minutes=5)
+_USER = re.compile(r"[UW][A-Z0-9]{5,20}")
+_PASSING = frozenset(
+    {
+        "ratelimited",
+        "rate_limited",
+        "internal_error",
+        "fatal_error",
+        "service_unavailable",
+        "request_timeout",
+    }
+)
+_PAGES = frozenset({Purpose.PAGE, Purpose.OPENED})
+_NEWS = frozenset({Purpose.ACKNOWLEDGED, Purpose.RESOLVED, Purpose.UPDATE})
+_LIVE = frozenset({"open", "acknowledged", "mitigated"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Ref:
+    """Where a message stands: channel and time, and the incident's own channel if it made one."""
+
+    channel: str
+    ts: str
+    room: str | None = None
+
+    def __str__(self) -> str:
+        return ":".join(part for part in (self.channel, self.ts, self.room) if part)
+
+    @classmethod
+    def read(cls, text: str) -> _Ref | None:
+        channel, _, rest = text.partition(":")
+        ts, _, room = rest.partition(":")
+        return cls(channel, ts, room or None) if channel and ts else None
+
+
+class SlackAppChannel:
+    """Posts as an app, to one channel or to each person.
+
+    Args:
+        channel: Id of the channel; without one, whoever a page is for gets a direct message.
+    """
+
+    def __init__(self, calls: Caller, url: str, token: str, channel: str | None = None) -> None:
+        self._calls = calls
+        self._url = url.rstrip("/")
+        self._token = token
+        self._channel = channel
+
+    async def send(self, sending: Sending) -> Outcome:
+        """Delivered once the message stands in the channel."""
+        try:
+            channel = self._channel or await self._direct(sending)
+            ts = await self._message(sending, channel)
+            room = None
+            if sending.purpose is Purpose.OPENED and sending.room:
+                room = await self._room(sending, sending.room)
+            if sending.purpose in _NEWS:
+                await self._changed(sending, channel)
+                await self._told(sending)
+        except NotDone as no:
+            return no.outcome
+        return Delivered(str(_Ref(channel, ts, room)))
+
+    async def _direct(self, sending: Sending) -> str:
+        if not is_user(sending.handle):
+            raise NotDone(Refused("no_address", "the target has no Slack user id in the policy"))
+        answer = await self._api("conversations.open", {"users": sending.handle})
+        return str(answer.member("channel")["id"])
+
+    async def _message(self, sending: Sending, channel: str) -> str:
+        """The time of the message in the channel, posted unless it stands there already."""
+        thread = next((ref.ts for _, ref in _refs(sending.earlier) if ref.channel == channel), None)
+        if sending.may_repeat:
+            found = await self._found(sending, channel, thread)
+            if found is not None:
+                return found
+        arguments = _content(sending, sending.message) | {
+            "channel": channel,
+            "metadata": _metadata(sending),
+            "unfurl_links": False,
+        }
+        if thread is not None:
+            arguments["thread_ts"] = thread
+            # The page of a second level is no footnote to the first.
+            arguments["reply_broadcast"] = sending.purpose is Purpose.PAGE
+        answer = await self._api("chat.postMessage", arguments, repeatable=False)
+        return str(answer.member("ts"))
+
+    async def _found(self, sending: Sending, channel: str, thread: str | None) -> str | None:
+        oldest = (sending.opened_at - _SKEW).timestamp()
+        query = {"channel": channel, "include_all_metadata": "true", "limit": str(_PAGE)}
+        method = "conversations.history" if thread is None else "conversations.replies"
+        query |= {"oldest": f"{oldest:.6f}"} if thread is None else {"ts": thread}
+        async for page in self._pages(method, query, MOST_PAGES):
+            for message in page.member("messages") or ():
+                if message.get("metadata", {}).get("event_payload") == _payload(sending):
+                    return str(message["ts"])
+        return None
+
+    async def _changed(self, sending: Sending, channel: str) -> None:
+        """Who took it, and which buttons are left, in the messages that woke people."""
+        pages = [(one, ref) for one, ref in _refs(sending.earlier) if one.purpose in _PAGES]
+        for earlier, ref in [each for each in pages if each[1].channel == channel][:MOST_EDITED]:
+            content = _content(sending, earlier.message, original=earlier.purpose)
+            place = {"channel": channel, "ts": ref.ts}
+            await self._allowed("chat.update", content | place)
+
+    async def _told(self, sending: Sending) -> None:
+        """The same news in the incident's own channel."""
+        room = next((ref.room for _, ref in _refs(sending.earlier) if ref.room), None)
+        if room is None:
+            return
+        if sending.purpose is not Purpose.UPDATE:
+            topic = {"channel": room, "topic": _topic(sending)}
+            await self._allowed("conversations.setTopic", topic)
+        await self._posted_in(sending, room)
+
+    async def _room(self, sending: Sending, name: str) -> str | None:
+        """Id of the incident's own channel, with its topic and its people.
+
+        Whoever is told in the channel of all incidents is told, whatever comes of this: a channel
+        that may not be made is in the log, and the message stands.
+        """
+        try:
+            identity = await self._made(room_name(name))
+        except NotDone as no:
+            if not isinstance(no.outcome, Refused):
+                raise
+            log.warning("room.refused", incident=sending.incident, detail=no.outcome.detail)
+            return None
+        topic = {"channel": identity, "topic": _topic(sending)}
+        await self._allowed("conversations.setTopic", topic)
+        invited = [one for one in sending.invited if is_user(one)][:MOST_INVITED]
+        if invited:
+            people = {"channel": identity, "users": ",".join(invited), "force": True}
+            await self._allowed("conversations.invite", people, but="already_in_channel")
+        await self._posted_in(sending, identity)
+        return identity
+
+    async def _made(self, name: str) -> str:
+        """Id of the channel of this name, made unless it is there."""
+        try:
+            made = await self._api("conversations.create", {"name": name})
+        except NotDone as no:
+            if "name_taken" not in getattr(no.outcome, "detail", ""):
+                raise
+            return await self._listed(name)
+        return str(made.member("channel")["id"])
+
+    async def _posted_in(self, sending: Sending, room: str) -> None:
+        if sending.may_repeat and await self._found(sending, room, None) is not None:
+            return
+        arguments = _content(sending, sending.message)
+        arguments |= {"channel": room, "metadata": _metadata(sending), "unfurl_links": False}
+        await self._allowed("chat.postMessage", arguments, repeatable=False)
+
+    async def _listed(self, name: str) -> str:
+        query = {"limit": str(_LIST), "exclude_archived": "true"}
+        async for page in self._pages("conversations.list", query, MOST_LISTED):
+            for channel in page.member("channels") or ():
+                if channel.get("name") == name:
+                    return str(channel["id"])
+        raise NotDone(Refused("refused", f"the name {name} is taken, and by no channel to be seen"))
+
+    async def _pages(self, method: str, query: dict[str, str], most: int) -> Any:  # noqa: ANN401 - an async generator
+        for _ in range(most):
+            page = await self._api(method, None, query=query)
+            yield page
+            cursor = (page.member("response_metadata") or {}).get("next_cursor")
+            if not cursor:
+                return
+            query = query | {"cursor": str(cursor)}
+
+    async def _allowed(
+        self, method: str, arguments: dict[str, Any], *, but: str = "", repeatable: bool = True
+    ) -> Answer | None:
+        """As `_api`, for what a message can do without: `None`, and a line in the log, for a no."""
+        try:
+            return await self._api(method, arguments, repeatable=repeatable)
+        except NotDone as no:
+            if not isinstance(no.outcome, Refused):
+                raise
+            if not but or but not in no.outcome.detail:
+                log.warning("slack.refused", method=method, detail=no.outcome.detail)
+            return None
+
+    async def _api(
+        self,
+        method: str,
+        arguments: Mapping[str, Any] | None,
+        *,
+        query: dict[str, str] | None = None,
+        repeatable: bool = True,
+    ) -> Answer:
+        return await self._calls.call(
+            "GET" if arguments is None else "POST",
+            f"{self._url}/{method}",
+            document=arguments,
+            query=query,
+            headers={"Authorization": f"Bearer {self._token}"},
+            repeatable=repeatable,
+            judged=_judge,
+        )
+
+
+def is_user(handle: str | None) -> bool:
+    """Whether this is the id of a person, which Slack wants, and not a name.
+
+    >>> is_user("U012AB3CD"), is_user("@alice"), is_user(None)
+    (True, False, False)
+    """
+    return handle is not None and _USER.fullmatch(handle) is not None
+
+
+def room_name(text: str) -> str:
+    """A name that Slack takes for a channel.
+
+    >>> room_name("#Incident 2026-11-21 14:05")
+    'incident-2026-11-21-14-05'
+    """
+    return re.sub(r"[^a-z0-9_]+", "-", text.lower()).strip("-")[:_NAME] or "incident"
+
+
+def _judge(answer: Answer) -> Refused | Unwell | None:
+    error = answer.member("error")
+    if answer.status < 300 and answer.member("ok") is True:  # noqa: PLR2004 - a success
+        return None
+    detail = f"{answer.status}: {error or answer.text[:100]}"
+    if answer.status in {408, 429} or answer.status >= 500 or error in _PASSING:  # noqa: PLR2004 - theirs
+        limited = answer.status == 429 or error in {"ratelimited", "rate_limited"}  # noqa: PLR2004 - as above
+        return Unwell("rate_limited" if limited else "provider_error", detail, retry_after(answer))
+    return Refused("refused", detail)
+
+
+def _refs(earlier: tuple[Earlier, ...]) -> Iterator[tuple[Earlier, _Ref]]:
+    for one in earlier:
+        ref = _Ref.read(one.ref)
+        if ref is not None:
+            yield one, ref
+
+
+def _payload(sending: Sending) -> dict[str, str]:
+    return {"notification": sending.notification, "incident": sending.incident}
+
+
+def _metadata(sending: Sending) -> dict[str, Any]:
+    return {"event_type": EVENT, "event_payload": _payload(sending)}
+
+
+def _topic(sending: Sending) -> str:
+    by = f" by {sending.by}" if sending.by else ""
+    link = f" | {sending.link}" if sending.link else ""
+    text = f"[{sending.severity}] {one_line(sending.title)}: {sending.status}{by}"
+    return cut(text, _TOPIC - len(link)) + link if len(link) < _TOPIC // 2 else cut(text, _TOPIC)
+
+
+def _content(
+    sending: Sending, message: Message, *, original: Purpose | None = None
+) -> dict[str, Any]:
+    """Text and blocks of a message, as the incident stands now."""
+    subject = one_line(message.subject)
+    body = cut(message.body, SECTION - 50, sending.link, escape=mrkdwn) or "-"
+    purpose = original or sending.purpose
+    if purpose is Purpose.PAGE and original is None and is_user(sending.handle):
+        body = f"<@{sending.handle}> {body}"
+    by = f" by {mrkdwn(sending.by)}" if sending.by else ""
+    standing = f"*{sending.status}*{by} · {mrkdwn(sending.severity)} · {mrkdwn(sending.incident)}"
+    blocks: list[dict[str, Any]] = [
+        {"type": "header", "text": {"type": "plain_text", "text": cut(subject, HEADER)}},
+        {"type": "section", "text": {"type": "mrkdwn", "text": body}},
+        {"type": "context", "elements": [{"type": "mrkdwn", "text": cut(standing, MOST_TEXT)}]},
+    ]
+    buttons = list(_buttons(sending)) if purpose in _PAGES else []
+    if buttons:
+        blocks.append({"type": "actions", "block_id": "tocsin", "elements": buttons})
+    return {"text": cut(subject, MOST_TEXT, escape=mrkdwn), "blocks": blocks}
+
+
+def _buttons(sending: Sending) -> Iterator[dict[str, Any]]:
+    def button(text: str, action: str, **more: str) -> dict[str, Any]:
+        label = {"type": "plain_text", "text": text}
+        return {"type": "button", "text": label, "action_id": action, **more}
+
+    if sending.status == "open":
+        yield button("Acknowledge", ACKNOWLEDGE, value=sending.incident, style="primary")
+    if sending.status in _LIVE:
+        yield button("Resolve", RESOLVE, value=sending.incident)
+    if sending.link is not None:
+        yield button("Open", "open", url=sending.link)

@@ -1,0 +1,190 @@
+"""Slack as an app: what a channel looks like while an incident goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from notifier.adapters.calling import Caller
+from notifier.adapters.clients import http_client
+from notifier.adapters.slack_app import SlackAppChannel
+from notifier.domain.outcomes import Delivered, Refused, Unwell
+from notifier.ports import Earlier, Sending
+from tocsin_contracts.incidents import Purpose
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
+from tocsin_testkit.clock import EPOCH
+from tocsin_testkit.providers import Reply, Said, Slack
+
+TOKEN = "xoxb-0000"
+ALICE, BOB = "U0ALICE", "U0BOB00"
+PAGE = Sending(
+    notification="n-1",
+    incident=AN_INCIDENT_ID,
+    system="shop",
+    purpose=Purpose.PAGE,
+    provider_key="key",
+    attempt=1,
+    severity="P0",
+    severity_rank=0,
+    opened_at=EPOCH,
+    target=a_target(),
+    address=None,
+    handle=ALICE,
+    title="Checkout is down",
+    link="https://tocsin.example.com/1",
+    message=a_message("Checkout is down", "<!channel> & co"),
+)
+OPENED = replace(PAGE, purpose=Purpose.OPENED, target=None, handle=None)
+
+
+@asynccontextmanager
+async def slack(channel: str | None = "C0ALL") -> AsyncIterator[tuple[Slack, SlackAppChannel]]:
+    double = Slack(TOKEN, "C0ALL", users=(ALICE, BOB))
+    async with double.serving() as url, http_client(2.0, [url]) as client:
+        calls = Caller(client, timedelta(seconds=2))
+        yield double, SlackAppChannel(calls, f"{url}/api", TOKEN, channel)
+    assert double.complaints == []
+
+
+async def delivered(channel: SlackAppChannel, sending: Sending) -> Earlier:
+    outcome = await channel.send(sending)
+    assert isinstance(outcome, Delivered), outcome
+    return Earlier(sending.purpose, outcome.ref, sending.message)
+
+
+def buttons(payload: dict[str, Any]) -> dict[str, str]:
+    return {
+        button["action_id"]: button.get("value", "")
+        for block in payload["blocks"]
+        if block["type"] == "actions"
+        for button in block["elements"]
+    }
+
+
+async def test_a_page_names_its_person_and_nobody_else_and_can_be_answered() -> None:
+    async with slack() as (double, channel):
+        await delivered(channel, PAGE)
+        [posted] = double.messages("C0ALL")
+        assert f"<@{ALICE}>" in posted.shown.text
+        assert "&lt;!channel&gt; &amp; co" in posted.shown.text
+        assert buttons(posted.payload) == {
+            "acknowledge": AN_INCIDENT_ID,
+            "resolve": AN_INCIDENT_ID,
+            "open": "",
+        }
+
+
+async def test_one_incident_is_one_thread_and_a_second_page_is_seen_in_the_channel() -> None:
+    async with slack() as (double, channel):
+        first = await delivered(channel, PAGE)
+        second = replace(PAGE, notification="n-2", earlier=(first,), handle=BOB)
+        await delivered(channel, second)
+        root, reply = double.messages("C0ALL")
+        assert root.thread is None
+        assert reply.thread == root.ts
+        assert reply.payload["reply_broadcast"] is True
+
+
+async def test_whoever_takes_it_is_shown_where_the_page_stands() -> None:
+    async with slack() as (double, channel):
+        first = await delivered(channel, PAGE)
+        taken = replace(
+            PAGE,
+            notification="n-2",
+            purpose=Purpose.ACKNOWLEDGED,
+            status="acknowledged",
+            by="Alice <3",
+            earlier=(first,),
+            message=a_message("taken"),
+        )
+        await delivered(channel, taken)
+        page, news = double.messages("C0ALL")
+        assert page.edits == 1
+        assert "*acknowledged* by Alice &lt;3" in page.shown.text
+        assert "Checkout is down" in page.shown.text
+        assert set(buttons(page.payload)) == {"resolve", "open"}
+        assert news.thread == page.ts
+        assert buttons(news.payload) == {}
+        over = replace(taken, notification="n-3", purpose=Purpose.RESOLVED, status="resolved")
+        await delivered(channel, over)
+        assert set(buttons(page.payload)) == {"open"}
+
+
+async def test_without_a_channel_it_writes_to_the_person() -> None:
+    async with slack(channel=None) as (double, channel):
+        await delivered(channel, PAGE)
+        assert len(double.messages("D0ALICE")) == 1
+        nobody = await channel.send(replace(PAGE, handle="@alice"))
+        assert isinstance(nobody, Refused)
+        assert nobody.reason == "no_address"
+
+
+async def test_an_incident_gets_a_channel_of_its_own_with_topic_and_people() -> None:
+    async with slack() as (double, channel):
+        wanted = replace(OPENED, room="#Incident 2026-11-21 1405", invited=(ALICE, BOB, "@carol"))
+        opened = await delivered(channel, wanted)
+        [room] = [one for one in double.rooms.values() if one.id != "C0ALL"]
+        assert room.name == "incident-2026-11-21-1405"
+        assert room.topic == "[P0] Checkout is down: open | https://tocsin.example.com/1"
+        assert room.members == {ALICE, BOB}
+        assert len(room.posted) == 1
+        update = replace(
+            OPENED, notification="n-2", purpose=Purpose.UPDATE, message=a_message("still down")
+        )
+        await delivered(channel, replace(update, earlier=(opened,)))
+        assert len(room.posted) == 2
+
+
+async def test_a_channel_that_is_there_already_is_used() -> None:
+    async with slack() as (double, channel):
+        wanted = replace(OPENED, room="incident-1", invited=(ALICE,))
+        await delivered(channel, wanted)
+        await delivered(channel, replace(wanted, attempt=2))
+        assert len(double.rooms) == 2
+        assert len(double.shown) == 2
+
+
+async def test_a_channel_that_may_not_be_made_costs_no_message() -> None:
+    async with slack() as (double, channel):
+        double.missing_scopes = {"conversations.create", "conversations.list"}
+        await delivered(channel, replace(OPENED, room="incident-1"))
+        assert len(double.messages("C0ALL")) == 1
+
+
+async def test_a_message_in_doubt_is_found_in_its_thread() -> None:
+    async with slack() as (double, channel):
+        first = await delivered(channel, PAGE)
+        second = replace(PAGE, notification="n-2", earlier=(first,))
+        said = await delivered(channel, second)
+        again = await delivered(channel, replace(second, attempt=2))
+        assert again.ref == said.ref
+        assert len(double.messages("C0ALL")) == 2
+
+
+async def test_a_message_in_doubt_is_found_behind_a_hundred_others() -> None:
+    async with slack() as (double, channel):
+        said = await delivered(channel, PAGE)
+        for number in range(120):
+            await channel.send(replace(PAGE, notification=f"other {number}"))
+        again = await delivered(channel, replace(PAGE, attempt=2))
+        assert again.ref == said.ref
+        assert len(double.messages("C0ALL")) == 121
+
+
+async def test_a_look_that_fails_sends_nothing() -> None:
+    async with slack() as (double, channel):
+        double.missing_scopes = {"conversations.history"}
+        outcome = await channel.send(replace(PAGE, attempt=2))
+        assert isinstance(outcome, Refused)
+        assert double.shown == []
+
+
+async def test_a_rate_limit_in_the_body_is_one() -> None:
+    async with slack() as (double, channel):
+        limited = Reply(200, '{"ok": false, "error": "ratelimited"}', {"Retry-After": "30"})
+        double.fates.append(Said(limited))
+        outcome = await channel.send(PAGE)
+        assert outcome == Unwell("rate_limited", "200: ratelimited", timedelta(seconds=30))
