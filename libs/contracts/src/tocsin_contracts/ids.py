@@ -75,6 +75,17 @@ def system_of(incident: str) -> str:
     return key_of(incident).partition("/")[0]
 
 
+def reply_code(incident: str) -> str:
+    """Six digits by which a person names an incident where nothing longer can be typed.
+
+    One of a million: whoever reads it looks among the incidents that this person was paged for.
+
+    >>> reply_code("mpc-transformer-d41596t3d5")
+    '281979'
+    """
+    return f"{derive('reply', incident).int % 1_000_000:06d}"
+
+
 def is_system(name: str) -> bool:
     """Whether this can name a system: a DNS label, as ids, keys and topics need."""
     return _SYSTEM.fullmatch(name) is not None
