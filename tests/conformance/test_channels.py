@@ -25,6 +25,7 @@ from notifier.adapters.guarded import Guarded
 from notifier.adapters.pagerduty import PagerDutyChannel
 from notifier.adapters.slack import SlackChannel
 from notifier.adapters.slack_app import SlackAppChannel
+from notifier.adapters.statuspage import StatuspageChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.doubt import InDoubt, in_doubt, tried_again
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
@@ -44,6 +45,7 @@ from tocsin_testkit.providers import (
     Said,
     Slack,
     SlackWebhook,
+    Statuspage,
     WebhookTarget,
 )
 
@@ -136,6 +138,11 @@ KINDS: dict[str, Kind] = {
     "webhook": Kind(
         lambda: WebhookTarget(SECRET, CLOCK),
         lambda calls, url: WebhookChannel(calls, url, SECRET, CLOCK),
+    ),
+    "statuspage": Kind(
+        lambda: Statuspage("p4ge", CANARY, ("c0mp",)),
+        lambda calls, url: StatuspageChannel(calls, f"{url}/v1", "p4ge", CANARY, {"api": "c0mp"}),
+        purpose=Purpose.OPENED,
     ),
     "email": Mail(
         MailServer,

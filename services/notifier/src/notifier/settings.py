@@ -101,8 +101,23 @@ class EmailSettings(_Channel):
         return {self.host}
 
 
+class StatuspageSettings(_Channel):
+    """A page of Statuspage; `components` leads from a service to the id of its component."""
+
+    kind: Literal["statuspage"]
+    url: HttpUrl = HttpUrl("https://api.statuspage.io/v1")
+    page: Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
+    token: SecretStr
+    components: dict[str, str] = Field(default_factory=dict)
+
+
 ChannelSettings = Annotated[
-    SlackSettings | SlackAppSettings | PagerDutySettings | WebhookSettings | EmailSettings,
+    SlackSettings
+    | SlackAppSettings
+    | PagerDutySettings
+    | WebhookSettings
+    | EmailSettings
+    | StatuspageSettings,
     Field(discriminator="kind"),
 ]
 

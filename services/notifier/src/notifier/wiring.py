@@ -16,6 +16,7 @@ from notifier.adapters.pagerduty import PagerDutyChannel, Rest
 from notifier.adapters.redis_gate import OpenGate, RedisGate
 from notifier.adapters.slack import SlackChannel
 from notifier.adapters.slack_app import SlackAppChannel
+from notifier.adapters.statuspage import StatuspageChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.redacting import Redactor
 from notifier.handlers import Notifier
@@ -27,6 +28,7 @@ from notifier.settings import (
     PagerDutySettings,
     SlackAppSettings,
     SlackSettings,
+    StatuspageSettings,
     WebhookSettings,
 )
 from tocsin_casebook import INCIDENTS, Casebook, Policies
@@ -88,6 +90,11 @@ def channel_of(
             return PagerDutyChannel(calls, str(channel.url), key, clock, rest)
         case WebhookSettings():
             return WebhookChannel(calls, str(channel.url), _open(channel.secret), clock)
+        case StatuspageSettings():
+            token = _open(channel.token)
+            return StatuspageChannel(
+                calls, str(channel.url), channel.page, token, channel.components
+            )
         case EmailSettings():
             tls: Tls = "starttls" if channel.start_tls else "none"
             return EmailChannel(

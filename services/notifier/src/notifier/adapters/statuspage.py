@@ -1,0 +1,126 @@
+"""Statuspage: what customers read, created, updated and resolved with its components.
+
+Format: `POST /v1/pages/{page}/incidents` and `PATCH …/{id}` with `{"incident": {…}}` and
+`Authorization: OAuth <key>`; 201 and 200. There is no key to merge repeats by, and each post is
+mailed to subscribers. So a post in doubt is left, an answer that leaves any doubt is doubt, and the
+next post finds what the last one made, by the metadata it left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from notifier.adapters.calling import Answer, Caller, NotDone, judge_warily, retry_after
+from notifier.adapters.markup import cut, one_line, plain
+from notifier.domain.outcomes import Delivered, Outcome, Refused, Unknown, Unwell
+from notifier.ports import Sending
+from tocsin_contracts.incidents import Purpose
+
+_NAME = 255
+_BODY = 10_000
+_IMPACTS = ("critical", "major", "minor")
+_HARM = ("major_outage", "partial_outage", "degraded_performance")
+_STATUSES = {
+    "open": "investigating",
+    "acknowledged": "identified",
+    "mitigated": "monitoring",
+}
+_FOR_CUSTOMERS = frozenset({Purpose.OPENED, Purpose.UPDATE, Purpose.RESOLVED})
+_PATIENCE = timedelta(seconds=60)
+"""The limit is counted over a minute; whoever passed it waits one."""
+
+
+class StatuspageChannel:
+    """Posts to one page.
+
+    Args:
+        components: Ids of the page's components, by the service that an incident is about.
+    """
+
+    def __init__(
+        self, calls: Caller, url: str, page: str, token: str, components: Mapping[str, str]
+    ) -> None:
+        self._calls = calls
+        self._url = f"{url.rstrip('/')}/pages/{page}/incidents"
+        self._headers = {"Authorization": f"OAuth {token}"}
+        self._components = dict(components)
+
+    async def send(self, sending: Sending) -> Outcome:
+        """Delivered once it stands on the page."""
+        if sending.purpose not in _FOR_CUSTOMERS:
+            return Refused("not_for_customers", f"a status page shows no {sending.purpose}")
+        try:
+            identity = await self._identity(sending)
+            if identity is not None:
+                await self._post("PATCH", f"{self._url}/{identity}", self._incident(sending))
+                return Delivered(identity)
+            if sending.purpose is Purpose.RESOLVED:
+                return Refused("never_posted", "customers read nothing of it")
+            made = await self._post("POST", self._url, self._opened(sending))
+        except NotDone as no:
+            return no.outcome
+        return Delivered(str(made.member("id") or ""))
+
+    async def _identity(self, sending: Sending) -> str | None:
+        """The page's id of the incident, from the log, or else from the page itself."""
+        for earlier in sending.earlier:
+            if earlier.ref:
+                return earlier.ref
+        if sending.purpose is Purpose.OPENED:
+            return None
+        answer = await self._calls.call(
+            "GET",
+            f"{self._url}/unresolved",
+            headers=self._headers,
+            repeatable=True,
+            judged=_judge,
+        )
+        found = answer.document()
+        for incident in found if isinstance(found, list) else ():
+            if _about(incident) == sending.incident:
+                return str(incident["id"])
+        return None
+
+    async def _post(self, method: str, url: str, incident: dict[str, Any]) -> Answer:
+        answer = await self._calls.call(
+            method, url, document={"incident": incident}, headers=self._headers, judged=_judge
+        )
+        if not answer.member("id"):
+            raise NotDone(Unknown("unreadable_answer"))
+        return answer
+
+    def _opened(self, sending: Sending) -> dict[str, Any]:
+        rank = min(sending.severity_rank, len(_IMPACTS) - 1)
+        return self._incident(sending) | {
+            "name": cut(one_line(sending.message.subject), _NAME),
+            "impact_override": _IMPACTS[rank],
+            "deliver_notifications": True,
+            "metadata": {"tocsin": {"incident": sending.incident}},
+        }
+
+    def _incident(self, sending: Sending) -> dict[str, Any]:
+        over = sending.purpose is Purpose.RESOLVED
+        incident: dict[str, Any] = {
+            "status": "resolved" if over else _STATUSES.get(sending.status, "investigating"),
+            "body": cut(plain(sending.message.body), _BODY),
+        }
+        component = self._components.get(sending.service or "")
+        if component is not None:
+            # Resolving alone does not set a component right again.
+            rank = min(sending.severity_rank, len(_HARM) - 1)
+            incident["components"] = {component: "operational" if over else _HARM[rank]}
+            incident["component_ids"] = [component]
+        return incident
+
+
+def _judge(answer: Answer) -> Refused | Unwell | Unknown | None:
+    if answer.status in {420, 429}:
+        return Unwell("rate_limited", answer.detail(), retry_after(answer) or _PATIENCE)
+    return judge_warily(answer)
+
+
+def _about(incident: dict[str, Any]) -> str | None:
+    ours = (incident.get("metadata") or {}).get("tocsin") or {}
+    return ours.get("incident")
