@@ -15,7 +15,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from tocsin_cli import connection, replaying
+from tocsin_cli import bundles, connection, replaying
 from tocsin_cli.exits import Exit, NotFound, Unreachable
 from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
 from tocsin_cli.stack.problems import StackProblem
@@ -30,6 +30,7 @@ from tocsin_policy import (
     policy_hash,
     scaled,
 )
+from tocsin_replay import BadBundle
 from tocsin_runtime.clock import SystemClock
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison, Transient
@@ -44,6 +45,7 @@ app.add_typer(incident_app, name="incident")
 app.add_typer(topics_app, name="topics")
 app.add_typer(letters_app, name="dead-letters")
 replaying.register(app)
+bundles.register(app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]
@@ -59,7 +61,7 @@ def main() -> None:
         _end(str(error), Exit.UNREACHABLE)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         _end(f"cannot read {error.filename}: {error.strerror}", Exit.USAGE)
-    except PolicyRefused as error:
+    except (PolicyRefused, BadBundle) as error:
         _end(str(error), Exit.FAILED)
     except ValueError as error:
         _end(str(error), Exit.USAGE)

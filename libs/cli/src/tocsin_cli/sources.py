@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from tocsin_cli import connection
 from tocsin_cli.exits import NotFound
 from tocsin_cli.printing import errors
-from tocsin_replay import Recorded, Version, read_incident, read_policies
+from tocsin_replay import Recorded, Version, open_bundle, read_incident, read_policies
 from tocsin_runtime.ports import Reader
 
 T = TypeVar("T")
@@ -25,10 +25,17 @@ From = Annotated[
 
 
 async def with_source(path: Path | None, work: Callable[[Reader], Awaitable[T]]) -> T:
-    """What `work` makes of a reader of the running cluster's log, or of a file's."""
+    """What `work` makes of a reader of the running cluster's log, or of a file's.
+
+    Raises:
+        BadBundle: The file is not, or no longer, what it should be.
+    """
     if path is None:
         return await connection.with_reader(work)
-    raise NotFound(f"{path} is no bundle and no archive")
+    try:
+        return await work(open_bundle(path).log)
+    except LookupError as error:
+        raise NotFound(str(error)) from error
 
 
 async def story(

@@ -1,10 +1,28 @@
 """Reading it back: an incident as it was, its story and its report, from the log alone."""
 
+from tocsin_replay.bundling import (
+    BadBundle,
+    Bundle,
+    Key,
+    bundle_lines,
+    open_bundle,
+    read_bundle,
+    verify,
+)
+from tocsin_replay.gathering import (
+    Gathered,
+    gather,
+    gather_all,
+)
 from tocsin_replay.hashing import (
     Link,
     chain,
+    chain_of,
     first_difference,
     state_hash,
+)
+from tocsin_replay.held import (
+    HeldLog,
 )
 from tocsin_replay.moments import (
     Cited,
@@ -55,8 +73,13 @@ from tocsin_replay.whole import (
 )
 
 __all__ = [
+    "BadBundle",
+    "Bundle",
     "Cited",
     "Entry",
+    "Gathered",
+    "HeldLog",
+    "Key",
     "Link",
     "Moment",
     "Paged",
@@ -66,17 +89,23 @@ __all__ = [
     "ResponseTarget",
     "Step",
     "Version",
+    "bundle_lines",
     "chain",
+    "chain_of",
     "differences",
     "each_fact",
     "first_difference",
+    "gather",
+    "gather_all",
     "in_force",
     "known_at",
     "moment_after",
     "moment_at",
+    "open_bundle",
     "partition_of",
     "promised",
     "read_all",
+    "read_bundle",
     "read_incident",
     "read_policies",
     "read_policy",
@@ -94,4 +123,5 @@ __all__ = [
     "timeline",
     "timeline_markdown",
     "timeline_table",
+    "verify",
 ]
