@@ -26,6 +26,7 @@ from notifier.adapters.pagerduty import PagerDutyChannel
 from notifier.adapters.slack import SlackChannel
 from notifier.adapters.slack_app import SlackAppChannel
 from notifier.adapters.statuspage import StatuspageChannel
+from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.doubt import InDoubt, in_doubt, tried_again
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
@@ -46,6 +47,7 @@ from tocsin_testkit.providers import (
     Slack,
     SlackWebhook,
     Statuspage,
+    Twilio,
     WebhookTarget,
 )
 
@@ -111,6 +113,13 @@ class Mail(Kind):
         )
 
 
+ACCOUNT = "AC" + "0" * 32
+
+
+def twilio(url: str) -> Account:
+    return Account(url, ACCOUNT, ACCOUNT, CANARY, "+15005550006")
+
+
 KINDS: dict[str, Kind] = {
     "slack": Kind(
         SlackWebhook,
@@ -143,6 +152,16 @@ KINDS: dict[str, Kind] = {
         lambda: Statuspage("p4ge", CANARY, ("c0mp",)),
         lambda calls, url: StatuspageChannel(calls, f"{url}/v1", "p4ge", CANARY, {"api": "c0mp"}),
         purpose=Purpose.OPENED,
+    ),
+    "sms": Kind(
+        lambda: Twilio(ACCOUNT, CANARY),
+        lambda calls, url: SmsChannel(calls, twilio(url), answered=True),
+        yes_but_no=(Reply.of(200, {"code": 20003, "message": "no", "status": 401}),),
+    ),
+    "voice": Kind(
+        lambda: Twilio(ACCOUNT, CANARY),
+        lambda calls, url: VoiceChannel(calls, twilio(url), "https://door.example.com/voice"),
+        yes_but_no=(Reply.of(200, {"code": 20003, "message": "no", "status": 401}),),
     ),
     "email": Mail(
         MailServer,

@@ -111,13 +111,43 @@ class StatuspageSettings(_Channel):
     components: dict[str, str] = Field(default_factory=dict)
 
 
+class _TwilioSettings(_Channel):
+    url: HttpUrl = HttpUrl("https://api.twilio.com")
+    account: Annotated[str, Field(pattern=r"^AC[0-9a-f]{32}$")]
+    token: SecretStr
+    api_key: Annotated[str, Field(pattern=r"^SK[0-9a-f]{32}$")] | None = None
+
+    @property
+    def user(self) -> str:
+        """Who the token belongs to: an API key, or else the account."""
+        return self.api_key or self.account
+
+
+class SmsSettings(_TwilioSettings):
+    """Texts by Twilio; `answered` if replies reach the door, so that they are asked for."""
+
+    kind: Literal["sms"]
+    sender: Annotated[str, Field(pattern=r"^(\+[1-9][0-9]{6,14}|MG[0-9a-f]{32})$")]
+    answered: bool = False
+
+
+class VoiceSettings(_TwilioSettings):
+    """Calls by Twilio; `answer_url` is where the key that was pressed reaches the door."""
+
+    kind: Literal["voice"]
+    sender: Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$")]
+    answer_url: str | None = None
+
+
 ChannelSettings = Annotated[
     SlackSettings
     | SlackAppSettings
     | PagerDutySettings
     | WebhookSettings
     | EmailSettings
-    | StatuspageSettings,
+    | StatuspageSettings
+    | SmsSettings
+    | VoiceSettings,
     Field(discriminator="kind"),
 ]
 

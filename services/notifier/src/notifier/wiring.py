@@ -17,6 +17,7 @@ from notifier.adapters.redis_gate import OpenGate, RedisGate
 from notifier.adapters.slack import SlackChannel
 from notifier.adapters.slack_app import SlackAppChannel
 from notifier.adapters.statuspage import StatuspageChannel
+from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.redacting import Redactor
 from notifier.handlers import Notifier
@@ -28,7 +29,9 @@ from notifier.settings import (
     PagerDutySettings,
     SlackAppSettings,
     SlackSettings,
+    SmsSettings,
     StatuspageSettings,
+    VoiceSettings,
     WebhookSettings,
 )
 from tocsin_casebook import INCIDENTS, Casebook, Policies
@@ -95,6 +98,10 @@ def channel_of(
             return StatuspageChannel(
                 calls, str(channel.url), channel.page, token, channel.components
             )
+        case SmsSettings():
+            return SmsChannel(calls, _account(channel), answered=channel.answered)
+        case VoiceSettings():
+            return VoiceChannel(calls, _account(channel), channel.answer_url)
         case EmailSettings():
             tls: Tls = "starttls" if channel.start_tls else "none"
             return EmailChannel(
@@ -109,6 +116,16 @@ def channel_of(
                 timeout=timedelta(seconds=settings.provider_timeout),
                 ca_file=settings.provider_ca_file,
             )
+
+
+def _account(channel: SmsSettings | VoiceSettings) -> Account:
+    return Account(
+        url=str(channel.url),
+        account=channel.account,
+        user=channel.user,
+        password=_open(channel.token),
+        sender=channel.sender,
+    )
 
 
 def _open(secret: SecretStr) -> str:
