@@ -21,7 +21,9 @@ import trustme
 from notifier.adapters.calling import MOST_PATIENCE, Caller
 from notifier.adapters.clients import http_client
 from notifier.adapters.email import EmailChannel
+from notifier.adapters.github import GitHubChannel
 from notifier.adapters.guarded import Guarded
+from notifier.adapters.jira import JiraChannel
 from notifier.adapters.pagerduty import PagerDutyChannel
 from notifier.adapters.slack import SlackChannel
 from notifier.adapters.slack_app import SlackAppChannel
@@ -39,6 +41,8 @@ from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
 from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.providers import (
     Fate,
+    GitHub,
+    Jira,
     MailServer,
     PagerDuty,
     Provider,
@@ -162,6 +166,18 @@ KINDS: dict[str, Kind] = {
         lambda: Twilio(ACCOUNT, CANARY),
         lambda calls, url: VoiceChannel(calls, twilio(url), "https://door.example.com/voice"),
         yes_but_no=(Reply.of(200, {"code": 20003, "message": "no", "status": 401}),),
+    ),
+    "github": Kind(
+        lambda: GitHub("acme/shop", CANARY),
+        lambda calls, url: GitHubChannel(calls, url, "acme/shop", CANARY, CLOCK, labels=["oops"]),
+        purpose=Purpose.OPENED,
+        # Too many is told by what else the answer says; GitHub answers 403 for a no, too.
+        no=(301, 307, 400, 401, 403, 404, 410, 422),
+    ),
+    "jira": Kind(
+        lambda: Jira("OPS", "t@example.com", CANARY),
+        lambda calls, url: JiraChannel(calls, url, "t@example.com", CANARY, "OPS"),
+        purpose=Purpose.OPENED,
     ),
     "email": Mail(
         MailServer,

@@ -139,6 +139,29 @@ class VoiceSettings(_TwilioSettings):
     answer_url: str | None = None
 
 
+class GitHubSettings(_Channel):
+    """Issues of one repository, `owner/name`."""
+
+    kind: Literal["github"]
+    url: HttpUrl = HttpUrl("https://api.github.com")
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    token: SecretStr
+    labels: tuple[str, ...] = ()
+    assignees: tuple[str, ...] = ()
+
+
+class JiraSettings(_Channel):
+    """Issues of one project of a site of Jira Cloud."""
+
+    kind: Literal["jira"]
+    url: HttpUrl
+    user: str
+    token: SecretStr
+    project: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]+$")]
+    issue_type: str = "Task"
+    labels: tuple[Annotated[str, Field(pattern=r"^\S+$")], ...] = ()
+
+
 ChannelSettings = Annotated[
     SlackSettings
     | SlackAppSettings
@@ -147,7 +170,9 @@ ChannelSettings = Annotated[
     | EmailSettings
     | StatuspageSettings
     | SmsSettings
-    | VoiceSettings,
+    | VoiceSettings
+    | GitHubSettings
+    | JiraSettings,
     Field(discriminator="kind"),
 ]
 

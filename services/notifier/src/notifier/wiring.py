@@ -11,7 +11,9 @@ from pydantic import SecretStr
 from notifier.adapters.calling import Caller
 from notifier.adapters.clients import http_client
 from notifier.adapters.email import EmailChannel, Tls
+from notifier.adapters.github import GitHubChannel
 from notifier.adapters.guarded import Guarded
+from notifier.adapters.jira import JiraChannel
 from notifier.adapters.pagerduty import PagerDutyChannel, Rest
 from notifier.adapters.redis_gate import OpenGate, RedisGate
 from notifier.adapters.slack import SlackChannel
@@ -25,6 +27,8 @@ from notifier.ports import Channel, Gate
 from notifier.settings import (
     ChannelSettings,
     EmailSettings,
+    GitHubSettings,
+    JiraSettings,
     NotifierSettings,
     PagerDutySettings,
     SlackAppSettings,
@@ -102,6 +106,26 @@ def channel_of(
             return SmsChannel(calls, _account(channel), answered=channel.answered)
         case VoiceSettings():
             return VoiceChannel(calls, _account(channel), channel.answer_url)
+        case GitHubSettings():
+            return GitHubChannel(
+                calls,
+                str(channel.url),
+                channel.repository,
+                _open(channel.token),
+                clock,
+                labels=channel.labels,
+                assignees=channel.assignees,
+            )
+        case JiraSettings():
+            return JiraChannel(
+                calls,
+                str(channel.url),
+                channel.user,
+                _open(channel.token),
+                channel.project,
+                issue_type=channel.issue_type,
+                labels=channel.labels,
+            )
         case EmailSettings():
             tls: Tls = "starttls" if channel.start_tls else "none"
             return EmailChannel(

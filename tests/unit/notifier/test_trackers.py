@@ -1,0 +1,167 @@
+"""Issues of an incident, as they are read afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from notifier.adapters.calling import Caller
+from notifier.adapters.clients import http_client
+from notifier.adapters.github import GitHubChannel
+from notifier.adapters.jira import JiraChannel
+from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
+from notifier.ports import Channel, Earlier, Sending
+from tocsin_contracts.incidents import Purpose
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message
+from tocsin_testkit.clock import EPOCH, ManualClock
+from tocsin_testkit.providers import Fate, GitHub, Jira, Provider, Reply, Said
+
+OPENED = Sending(
+    notification="n-1",
+    incident=AN_INCIDENT_ID,
+    system="shop",
+    purpose=Purpose.OPENED,
+    provider_key="key",
+    attempt=1,
+    severity="P0",
+    severity_rank=0,
+    opened_at=EPOCH,
+    target=None,
+    address=None,
+    link="https://t.example.com/1",
+    message=a_message("Checkout is down", "# What\n- [ ] look, @everyone\nfixes #12 <img src=x>"),
+)
+UPDATE = replace(
+    OPENED, notification="n-2", purpose=Purpose.UPDATE, message=a_message("news", "A fix is out.")
+)
+OVER = replace(
+    OPENED, notification="n-3", purpose=Purpose.RESOLVED, message=a_message("over", "It is over.")
+)
+
+
+def github(calls: Caller, url: str) -> Channel:
+    return GitHubChannel(
+        calls, url, "acme/shop", "t", ManualClock(), labels=["incident"], assignees=["alice"]
+    )
+
+
+def jira(calls: Caller, url: str) -> Channel:
+    return JiraChannel(calls, url, "t@example.com", "t", "OPS", labels=["incident"])
+
+
+@asynccontextmanager
+async def tracker(
+    double: Provider, over: Callable[[Caller, str], Channel]
+) -> AsyncIterator[Channel]:
+    async with double.serving() as url, http_client(1.0, [url]) as client:
+        yield over(Caller(client, timedelta(seconds=0.4)), url)
+    assert double.complaints == []
+
+
+async def delivered(channel: Channel, sending: Sending) -> Earlier:
+    outcome = await channel.send(sending)
+    assert isinstance(outcome, Delivered), outcome
+    return Earlier(sending.purpose, outcome.ref, sending.message)
+
+
+async def test_an_issue_of_github_is_opened_labelled_commented_and_closed() -> None:
+    double = GitHub("acme/shop", "t")
+    async with tracker(double, github) as channel:
+        opened = await delivered(channel, OPENED)
+        await delivered(channel, replace(UPDATE, earlier=(opened,)))
+        await delivered(channel, replace(OVER, earlier=(opened,)))
+    [issue] = double.issues
+    assert issue["title"] == "Checkout is down"
+    assert issue["labels"] == ["incident", "P0"]
+    assert issue["assignees"] == ["alice"]
+    assert issue["state"] == "closed"
+    assert issue["state_reason"] == "completed"
+    assert [len(issue["comments_held"]), len(double.shown)] == [2, 3]
+
+
+async def test_an_issue_keeps_its_headings_and_mentions_nobody() -> None:
+    double = GitHub("acme/shop", "t")
+    async with tracker(double, github) as channel:
+        await delivered(channel, OPENED)
+    body = double.issues[0]["body"]
+    assert body.startswith("# What\n")
+    assert "@everyone" not in body
+    assert "#12" not in body
+    assert "<img" not in body
+    assert "https://t.example.com/1" in body
+
+
+async def test_an_issue_of_jira_is_opened_labelled_commented_and_done() -> None:
+    double = Jira("OPS", "t@example.com", "t")
+    async with tracker(double, jira) as channel:
+        opened = await delivered(channel, OPENED)
+        assert opened.ref == "OPS-1"
+        await delivered(channel, replace(UPDATE, earlier=(opened,)))
+        await delivered(channel, replace(OVER, earlier=(opened,)))
+    issue = double.issues["OPS-1"]
+    assert issue["labels"] == ["incident", f"tocsin-{AN_INCIDENT_ID}"]
+    assert issue["status"] == "Done"
+    assert len(issue["comments"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("double", "over"),
+    [(GitHub("acme/shop", "t"), github), (Jira("OPS", "t@example.com", "t"), jira)],
+    ids=["github", "jira"],
+)
+async def test_a_comment_in_doubt_is_found_and_not_written_again(
+    double: Provider, over: Callable[[Caller, str], Channel]
+) -> None:
+    async with tracker(double, over) as channel:
+        opened = await delivered(channel, OPENED)
+        update = replace(UPDATE, earlier=(opened,))
+        double.fates.append(Fate.TAKEN_AND_CUT)
+        assert isinstance(await channel.send(update), Unknown)
+        await delivered(channel, replace(update, attempt=2))
+        assert len(double.shown) == 2
+        double.fates.append(Fate.CUT)
+        over_now = replace(OVER, earlier=(opened,))
+        assert isinstance(await channel.send(over_now), Unknown)
+        await delivered(channel, replace(over_now, attempt=2))
+        assert len(double.shown) == 3
+
+
+@pytest.mark.parametrize(
+    ("double", "over"),
+    [(GitHub("acme/shop", "t"), github), (Jira("OPS", "t@example.com", "t"), jira)],
+    ids=["github", "jira"],
+)
+async def test_news_after_an_opening_in_doubt_goes_into_the_issue_that_it_made(
+    double: Provider, over: Callable[[Caller, str], Channel]
+) -> None:
+    async with tracker(double, over) as channel:
+        assert isinstance(await channel.send(OVER), Refused)
+        double.fates.append(Fate.TAKEN_AND_CUT)
+        assert isinstance(await channel.send(OPENED), Unknown)
+        await delivered(channel, UPDATE)
+        await delivered(channel, OVER)
+    assert len(double.issues) == 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("reply", "wait"),
+    [
+        (Reply(403, "", {"Retry-After": "9"}), 9),
+        (Reply(403, "", {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "RESET"}), 30),
+        (Reply(403, '{"message": "You have exceeded a secondary rate limit"}'), 60),
+        (Reply(429, ""), 60),
+    ],
+)
+async def test_github_s_limits_are_waited_for(reply: Reply, wait: int) -> None:
+    double = GitHub("acme/shop", "t")
+    reset = str(int(EPOCH.timestamp()) + 30)
+    headers = {name: value.replace("RESET", reset) for name, value in reply.headers.items()}
+    async with tracker(double, github) as channel:
+        double.fates.append(Said(replace(reply, headers=headers)))
+        outcome = await channel.send(OPENED)
+        assert isinstance(outcome, Unwell)
+        assert outcome.retry_after == timedelta(seconds=wait)
