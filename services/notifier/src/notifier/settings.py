@@ -162,6 +162,28 @@ class JiraSettings(_Channel):
     labels: tuple[Annotated[str, Field(pattern=r"^\S+$")], ...] = ()
 
 
+class TeamsSettings(_Channel):
+    """A Workflow of Microsoft Teams; its URL is the secret."""
+
+    kind: Literal["teams"]
+    url: SecretStr
+
+
+class AppriseSettings(_Channel):
+    """A URL of Apprise, which is the secret.
+
+    Among `outgoing_hosts` it is `apprise:` and the URL's scheme: which host a scheme calls is
+    Apprise's to know.
+    """
+
+    kind: Literal["apprise"]
+    url: SecretStr
+
+    def hosts(self) -> set[str]:
+        """The scheme."""
+        return {f"apprise:{self.url.get_secret_value().partition(':')[0].lower()}"}
+
+
 ChannelSettings = Annotated[
     SlackSettings
     | SlackAppSettings
@@ -172,7 +194,9 @@ ChannelSettings = Annotated[
     | SmsSettings
     | VoiceSettings
     | GitHubSettings
-    | JiraSettings,
+    | JiraSettings
+    | TeamsSettings
+    | AppriseSettings,
     Field(discriminator="kind"),
 ]
 

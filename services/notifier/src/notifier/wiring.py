@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from pydantic import SecretStr
 
+from notifier.adapters.apprise import AppriseChannel
 from notifier.adapters.calling import Caller
 from notifier.adapters.clients import http_client
 from notifier.adapters.email import EmailChannel, Tls
@@ -19,12 +20,14 @@ from notifier.adapters.redis_gate import OpenGate, RedisGate
 from notifier.adapters.slack import SlackChannel
 from notifier.adapters.slack_app import SlackAppChannel
 from notifier.adapters.statuspage import StatuspageChannel
+from notifier.adapters.teams import TeamsChannel
 from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.redacting import Redactor
 from notifier.handlers import Notifier
 from notifier.ports import Channel, Gate
 from notifier.settings import (
+    AppriseSettings,
     ChannelSettings,
     EmailSettings,
     GitHubSettings,
@@ -35,6 +38,7 @@ from notifier.settings import (
     SlackSettings,
     SmsSettings,
     StatuspageSettings,
+    TeamsSettings,
     VoiceSettings,
     WebhookSettings,
 )
@@ -76,7 +80,10 @@ def _channels(runtime: Runtime, settings: NotifierSettings) -> dict[str, Channel
         )
         runtime.on_stop(client.aclose)
         calls = Caller(client, timedelta(seconds=settings.provider_timeout))
-        channels[name] = Guarded(channel_of(channel, calls, runtime.clock, settings), redact)
+        adapter = channel_of(channel, calls, runtime.clock, settings)
+        if isinstance(adapter, AppriseChannel):
+            runtime.on_stop(adapter.close)
+        channels[name] = Guarded(adapter, redact)
     return channels
 
 
@@ -97,15 +104,43 @@ def channel_of(
             return PagerDutyChannel(calls, str(channel.url), key, clock, rest)
         case WebhookSettings():
             return WebhookChannel(calls, str(channel.url), _open(channel.secret), clock)
+        case SmsSettings():
+            return SmsChannel(calls, _account(channel), answered=channel.answered)
+        case VoiceSettings():
+            return VoiceChannel(calls, _account(channel), channel.answer_url)
+        case StatuspageSettings() | GitHubSettings() | JiraSettings():
+            return _record_of(channel, calls, clock)
+        case TeamsSettings():
+            return TeamsChannel(calls, _open(channel.url))
+        case AppriseSettings():
+            timeout = timedelta(seconds=settings.provider_timeout)
+            return AppriseChannel(_open(channel.url), timeout, settings.provider_ca_file)
+        case EmailSettings():
+            tls: Tls = "starttls" if channel.start_tls else "none"
+            return EmailChannel(
+                host=channel.host,
+                port=channel.port,
+                sender=channel.sender,
+                clock=clock,
+                tls="implicit" if channel.implicit_tls else tls,
+                to=channel.to,
+                username=channel.username,
+                password=_open(channel.password) if channel.password is not None else None,
+                timeout=timedelta(seconds=settings.provider_timeout),
+                ca_file=settings.provider_ca_file,
+            )
+
+
+def _record_of(
+    channel: StatuspageSettings | GitHubSettings | JiraSettings, calls: Caller, clock: Clock
+) -> Channel:
+    """What keeps an entry of an incident, rather than telling somebody of it."""
+    match channel:
         case StatuspageSettings():
             token = _open(channel.token)
             return StatuspageChannel(
                 calls, str(channel.url), channel.page, token, channel.components
             )
-        case SmsSettings():
-            return SmsChannel(calls, _account(channel), answered=channel.answered)
-        case VoiceSettings():
-            return VoiceChannel(calls, _account(channel), channel.answer_url)
         case GitHubSettings():
             return GitHubChannel(
                 calls,
@@ -125,20 +160,6 @@ def channel_of(
                 channel.project,
                 issue_type=channel.issue_type,
                 labels=channel.labels,
-            )
-        case EmailSettings():
-            tls: Tls = "starttls" if channel.start_tls else "none"
-            return EmailChannel(
-                host=channel.host,
-                port=channel.port,
-                sender=channel.sender,
-                clock=clock,
-                tls="implicit" if channel.implicit_tls else tls,
-                to=channel.to,
-                username=channel.username,
-                password=_open(channel.password) if channel.password is not None else None,
-                timeout=timedelta(seconds=settings.provider_timeout),
-                ca_file=settings.provider_ca_file,
             )
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlsplit
 
 _MOST_DRIPS = 1_000
@@ -96,7 +96,10 @@ class Provider(ABC):
         shown: What people see, in order, after the provider merged what it merges.
         complaints: What it was sent that the published format forbids.
         requests: Everything it read.
+        CUT_AFTER: Bytes of an answer that is cut; half of it if 0.
     """
+
+    CUT_AFTER: ClassVar[int] = 0
 
     def __init__(self) -> None:
         self.fates: deque[Fate | Said] = deque()
@@ -121,12 +124,12 @@ class Provider(ABC):
     @asynccontextmanager
     async def serving(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
         """Listen until the block ends; its URL."""
-        talks: set[asyncio.Task[None]] = set()
+        talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
-            talks.add(task)
+            talks[task] = writer
             try:
                 with suppress(ConnectionError, asyncio.IncompleteReadError):
                     await self._talk(reader, writer)
@@ -134,7 +137,7 @@ class Provider(ABC):
                 writer.close()
                 with suppress(ConnectionError, ssl.SSLError):
                     await writer.wait_closed()
-                talks.discard(task)
+                del talks[task]
 
         server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
         port = server.sockets[0].getsockname()[1]
@@ -143,9 +146,10 @@ class Provider(ABC):
             yield self.url
         finally:
             server.close()
-            for task in list(talks):
-                task.cancel()
-            await asyncio.gather(*talks, return_exceptions=True)
+            for writer in talks.values():
+                # Whoever waits for more reads the end; nothing here waits for anything else.
+                writer.transport.abort()
+            await asyncio.gather(*talks)
             await server.wait_closed()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -169,7 +173,7 @@ class Provider(ABC):
             case Fate.CUT:
                 pass
             case Fate.TAKEN_AND_CUT:
-                writer.write(answer[: len(answer) // 2])
+                writer.write(answer[: self.CUT_AFTER or len(answer) // 2])
                 await writer.drain()
             case Fate.DRIPS:
                 await _drip(reader, writer, answer)

@@ -43,7 +43,9 @@ class WebhookTarget(Provider):
 
 
 class AppriseTarget(Provider):
-    """What `json://` of Apprise posts to."""
+    """What `json://` of Apprise posts to; a status is all that it reads of an answer."""
+
+    CUT_AFTER = 8
 
     def take(self, request: Request) -> Reply:
         """Show it."""

@@ -1,0 +1,102 @@
+"""PagerDuty: what wakes somebody, and what only stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+from notifier.adapters.calling import Caller
+from notifier.adapters.clients import http_client
+from notifier.adapters.pagerduty import PagerDutyChannel, Rest
+from notifier.domain.outcomes import Delivered, Unknown
+from notifier.ports import Earlier, Sending
+from tocsin_contracts.incidents import Purpose
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
+from tocsin_testkit.clock import EPOCH, ManualClock
+from tocsin_testkit.providers import Fate, PagerDuty
+
+KEY = "0" * 32
+PAGE = Sending(
+    notification="n-1",
+    incident=AN_INCIDENT_ID,
+    system="shop",
+    purpose=Purpose.PAGE,
+    provider_key=f"{AN_INCIDENT_ID}:1:P0:1:0:alice",
+    attempt=1,
+    severity="P0",
+    severity_rank=0,
+    opened_at=EPOCH,
+    target=a_target(),
+    address=None,
+    link="https://t.example.com/1",
+    message=a_message(),
+)
+UPDATE = replace(
+    PAGE,
+    notification="n-2",
+    purpose=Purpose.UPDATE,
+    provider_key="n-2",
+    target=None,
+    message=a_message("news", "A fix is out."),
+)
+
+
+@asynccontextmanager
+async def pagerduty(*, rest: bool) -> AsyncIterator[tuple[PagerDuty, PagerDutyChannel]]:
+    double = PagerDuty(KEY, "t0ken")
+    async with double.serving() as url, http_client(0.4, [url]) as client:
+        access = Rest(url, "t0ken", "tocsin@example.com") if rest else None
+        calls = Caller(client, timedelta(seconds=0.4))
+        yield double, PagerDutyChannel(calls, f"{url}/v2/enqueue", KEY, ManualClock(), access)
+    assert double.complaints == []
+
+
+async def delivered(channel: PagerDutyChannel, sending: Sending) -> Earlier:
+    outcome = await channel.send(sending)
+    assert isinstance(outcome, Delivered), outcome
+    return Earlier(sending.purpose, outcome.ref, sending.message)
+
+
+async def test_an_alert_goes_from_triggered_to_resolved_under_one_key() -> None:
+    async with pagerduty(rest=False) as (double, channel):
+        await delivered(channel, PAGE)
+        await delivered(channel, replace(PAGE, purpose=Purpose.ACKNOWLEDGED))
+        assert double.states == {PAGE.provider_key: "acknowledge"}
+        await delivered(channel, replace(PAGE, purpose=Purpose.RESOLVED))
+        assert double.states == {PAGE.provider_key: "resolve"}
+        assert len(double.shown) == 1
+
+
+async def test_an_update_is_a_change_and_wakes_nobody() -> None:
+    async with pagerduty(rest=False) as (double, channel):
+        await delivered(channel, UPDATE)
+        assert double.changes == ["news"]
+        assert double.shown == []
+
+
+async def test_an_update_is_a_note_on_the_incident_of_the_page() -> None:
+    async with pagerduty(rest=True) as (double, channel):
+        page = await delivered(channel, PAGE)
+        await delivered(channel, replace(UPDATE, earlier=(page,)))
+        [note] = double.notes[PagerDuty.INCIDENT]
+        assert note == "news\nA fix is out.\n[n-2]"
+
+
+async def test_a_note_in_doubt_is_found_and_not_written_again() -> None:
+    async with pagerduty(rest=True) as (double, channel):
+        page = await delivered(channel, PAGE)
+        update = replace(UPDATE, earlier=(page,))
+        double.fates.append(Fate.TAKEN_AND_CUT)
+        assert isinstance(await channel.send(update), Unknown)
+        await delivered(channel, replace(update, attempt=2))
+        assert len(double.notes[PagerDuty.INCIDENT]) == 1
+        assert double.changes == ["(may be a repeat) news"]
+
+
+async def test_without_a_page_there_is_nothing_to_note_on() -> None:
+    async with pagerduty(rest=True) as (double, channel):
+        await delivered(channel, UPDATE)
+        assert double.notes == {}
+        assert double.changes == ["news"]
