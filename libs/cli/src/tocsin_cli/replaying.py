@@ -28,6 +28,7 @@ from tocsin_replay import (
     differences,
     moment_after,
     moment_at,
+    picture,
     promised,
     render_table,
     report,
@@ -35,6 +36,7 @@ from tocsin_replay import (
     state_of,
     states_at,
     steps,
+    summarise,
     system_hash,
     timeline,
     timeline_markdown,
@@ -257,6 +259,7 @@ def tell(
     incident: Incident,
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option(help="Print a Markdown table.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Draw it into this file; - prints it.")] = None,
     source: From = None,
 ) -> None:
     """The story of an incident, rebuilt from the log, against what its policy promised."""
@@ -265,8 +268,11 @@ def tell(
     state = state_of(recorded)
     if state is None:
         raise NotFound(f"nobody opened {incident}")
-    found = report(recorded, promised(versions, state))
-    if as_json:
+    policy = promised(versions, state)
+    found = report(recorded, policy)
+    if svg is not None:
+        _draw(picture(summarise(recorded, policy), policy), svg)
+    elif as_json:
         print_json(
             {
                 "entries": [entry.model_dump(mode="json") for entry in entries],
@@ -277,3 +283,11 @@ def tell(
         sys.stdout.write(f"{timeline_markdown(entries)}\n{report_markdown(found)}")
     else:
         render_table(console, entries, found)
+
+
+def _draw(drawn: str, path: Path) -> None:
+    if str(path) == "-":
+        sys.stdout.write(drawn)
+        return
+    path.write_text(drawn, encoding="utf-8")
+    console.print(f"drew {path}", highlight=False)

@@ -31,6 +31,9 @@ from tocsin_replay.moments import (
     moment_after,
     moment_at,
 )
+from tocsin_replay.picturing import (
+    picture,
+)
 from tocsin_replay.reading import (
     Progress,
     Recorded,
@@ -58,6 +61,10 @@ from tocsin_replay.reporting import (
     report_markdown,
     timeline_markdown,
     timeline_table,
+)
+from tocsin_replay.summing import (
+    Summary,
+    summarise,
 )
 from tocsin_replay.targets import (
     ResponseTarget,
@@ -88,6 +95,7 @@ __all__ = [
     "Report",
     "ResponseTarget",
     "Step",
+    "Summary",
     "Version",
     "bundle_lines",
     "chain",
@@ -103,6 +111,7 @@ __all__ = [
     "moment_at",
     "open_bundle",
     "partition_of",
+    "picture",
     "promised",
     "read_all",
     "read_bundle",
@@ -119,6 +128,7 @@ __all__ = [
     "states_at",
     "states_of",
     "steps",
+    "summarise",
     "system_hash",
     "timeline",
     "timeline_markdown",

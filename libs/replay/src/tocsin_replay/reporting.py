@@ -30,12 +30,15 @@ class Paged(Part):
 
     generation: int
     level: int
+    contact: str
     name: str
     role: str
     why: str
     channel: str
+    requested_at: datetime
     due_at: datetime
     sent_at: datetime | None
+    settled_at: datetime | None
     status: str
     attempts: int
     reason: str = ""
@@ -82,7 +85,7 @@ def report(recorded: Sequence[Recorded], policy: Policy | None) -> Report:
         resolved_by=state.resolved_by.name if state.resolved_by else None,
         time_to_resolve=None if state.resolved_at is None else state.resolved_at - state.opened_at,
         response_targets=response_targets(recorded, policy),
-        pages=tuple(_paged(state)),
+        pages=pages_of(state),
     )
 
 
@@ -93,7 +96,8 @@ def _first_to_acknowledge(recorded: Sequence[Recorded]) -> str | None:
     return None
 
 
-def _paged(state: IncidentState) -> list[Paged]:
+def pages_of(state: IncidentState) -> tuple[Paged, ...]:
+    """Every page of an incident, in the order in which they were requested."""
     levels = {(level.generation, level.level): level for level in state.levels}
     pages = []
     for page in state.notifications.values():
@@ -104,18 +108,21 @@ def _paged(state: IncidentState) -> list[Paged]:
             Paged(
                 generation=page.generation,
                 level=page.level or 0,
+                contact=page.target.contact,
                 name=page.target.name,
                 role=page.target.role,
                 why=page.target.via,
                 channel=page.channel,
+                requested_at=page.requested_at,
                 due_at=level.due_at if level is not None else page.requested_at,
                 sent_at=_sent_at(page),
+                settled_at=page.settled_at,
                 status=str(page.status),
                 attempts=page.attempts,
                 reason=page.reason,
             )
         )
-    return pages
+    return tuple(pages)
 
 
 def _sent_at(page: Notification) -> datetime | None:
