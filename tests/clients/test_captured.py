@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
+from ingestion.domain.delivery import Received
 from ingestion.domain.fingerprint import fingerprint
 from ingestion.domain.normalising import UNCLAIMED, normalise
-from ingestion.domain.sources import parse
+from ingestion.domain.sources.alertmanager import parse
 from tocsin_contracts.alerts import ObservationStatus
 from tocsin_contracts.event import Cause
 from tocsin_contracts.ids import derive
 
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
 CAPTURED = sorted((Path(__file__).parent / "captured").glob("*.json"))
 
 
@@ -32,7 +34,7 @@ def test_there_are_recordings() -> None:
 def test_a_recorded_webhook_is_read_alert_by_alert(path: Path) -> None:
     body = exchange(path)["body_raw"].encode()
     sent = json.loads(body)
-    read = parse("alertmanager", body)
+    read = parse(Received(body, NOW))
     assert [seen.fingerprint for seen in read.alerts] == [a["fingerprint"] for a in sent["alerts"]]
     assert [seen.labels for seen in read.alerts] == [a["labels"] for a in sent["alerts"]]
     assert [str(seen.status) for seen in read.alerts] == [a["status"] for a in sent["alerts"]]
@@ -45,8 +47,7 @@ def test_a_recorded_webhook_is_read_alert_by_alert(path: Path) -> None:
 
 @pytest.mark.parametrize("path", CAPTURED, ids=lambda path: path.stem)
 def test_the_same_delivery_gives_the_same_observations(path: Path) -> None:
-    read = parse("alertmanager", exchange(path)["body_raw"].encode())
-    now = datetime(2026, 11, 21, tzinfo=UTC)
+    read = parse(Received(exchange(path)["body_raw"].encode(), NOW))
     delivery_id = derive("delivery", path.name)
 
     def observed() -> Any:
@@ -54,7 +55,7 @@ def test_the_same_delivery_gives_the_same_observations(path: Path) -> None:
             read,
             source="alertmanager",
             delivery_id=delivery_id,
-            received_at=now,
+            received_at=NOW,
             cause=Cause(event=delivery_id),
             policies=[],
             traceparent=None,

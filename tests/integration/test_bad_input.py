@@ -28,6 +28,7 @@ from tocsin_testkit.policies import a_policy
 MOST = 10_000
 WEBHOOK = "/v1/webhooks/alertmanager"
 AUTHORISED = {"Authorization": "Bearer for-alerts"}
+STRICT = {"Prefer": "handling=strict"}
 PERSON = {"Authorization": "Bearer for-people"}
 GOOD = a_webhook(an_alert(system="shop", severity="minor"))
 
@@ -112,11 +113,29 @@ async def test_a_malformed_webhook_is_refused_with_its_field_and_leaves_nothing(
     log: MemoryLog, body: bytes, status: int, reason: str, field: str
 ) -> None:
     async with a_client(log) as client:
-        answer = await client.post(WEBHOOK, content=body, headers=AUTHORISED)
+        answer = await client.post(WEBHOOK, content=body, headers=AUTHORISED | STRICT)
     assert answer.status_code == status
     error = answer.json()["error"]
     assert (error["reason"], error["field"]) == (reason, field)
     assert written(log) == 0
+
+
+@pytest.mark.parametrize("body", [b"not json", b"", b"{}", with_alert(status="burning")])
+async def test_a_malformed_webhook_of_a_known_sender_is_kept_whole_and_not_sent_again(
+    log: MemoryLog, body: bytes
+) -> None:
+    """Alertmanager repeats what is refused at every group interval, for ever."""
+    async with a_client(log) as client:
+        answer = await client.post(WEBHOOK, content=body, headers=AUTHORISED)
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "kept"
+    assert answer.json()["error"]["message"]
+    [kept] = log.records(RAW)
+    assert kept.value == body
+    with pytest.raises(Poison) as dead_lettered:
+        await Normaliser(publisher=log, policies=policies()).handle([kept])
+    assert dead_lettered.value.reason == answer.json()["error"]["reason"]
+    assert written(log) == 1
 
 
 async def test_a_body_that_grows_past_the_limit_is_refused_though_it_declared_no_length(

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from ingestion.domain.delivery import Received
 from ingestion.domain.fingerprint import fingerprint
-from ingestion.domain.sources import parse
+from ingestion.domain.sources.alertmanager import parse
 from tocsin_contracts.alerts import ObservationStatus
 from tocsin_contracts.incidents import Acknowledged, Reviewed
 from tocsin_incident import Status
@@ -17,7 +18,7 @@ from tocsin_testkit.clock import EPOCH
 
 def test_the_real_parser_reads_a_built_webhook() -> None:
     alert = an_alert("DiskFull", severity="warning", service="api", starts_at=EPOCH)
-    (seen,) = parse("alertmanager", a_webhook(alert)).alerts
+    (seen,) = parse(Received(a_webhook(alert), EPOCH)).alerts
     assert seen.status is ObservationStatus.FIRING
     assert seen.starts_at == EPOCH
     assert seen.ends_at is None
@@ -27,7 +28,7 @@ def test_the_real_parser_reads_a_built_webhook() -> None:
 def test_a_resolved_alert_is_the_same_alert_with_an_end() -> None:
     alert = an_alert("DiskFull", starts_at=EPOCH)
     later = EPOCH + timedelta(minutes=5)
-    firing, over = parse("alertmanager", a_webhook(alert, alert.resolved(later))).alerts
+    firing, over = parse(Received(a_webhook(alert, alert.resolved(later)), EPOCH)).alerts
     assert over.status is ObservationStatus.RESOLVED
     assert over.ends_at == later
     assert (over.fingerprint, over.starts_at) == (firing.fingerprint, firing.starts_at)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
-from ingestion.domain.answers import Answer, Verb, answer_event
-from ingestion.domain.delivery import Malformed
-from ingestion.domain.normalising import normalise, urgent
-from ingestion.domain.sources import parse
+from pydantic import ValidationError
+
+from ingestion.domain.answers import VERBS, Answer, Verb, answer_event
+from ingestion.domain.context import Context, Known, Memory, completed
+from ingestion.domain.delivery import Delivery, Given, Malformed, Received
+from ingestion.domain.normalising import UNCLAIMED, normalise, place_of, urgent
+from ingestion.domain.sources import Sources
+from ingestion.domain.sources.source import Source, Taken
+from ingestion.ports import Lookups
 from tocsin_casebook import Policies
 from tocsin_contracts.codec import rfc3339
-from tocsin_contracts.event import Cause
+from tocsin_contracts.event import Cause, Event
 from tocsin_contracts.ids import derive, system_of
+from tocsin_contracts.incidents import IncidentFact
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.failures import Poison
 from tocsin_runtime.ports import Clock, Publisher
@@ -24,42 +30,189 @@ ALERTS_URGENT = "alerts.urgent"
 
 MOST_LABEL_SOURCE = 100
 
+_VERBS = {verb.name: verb for verb in VERBS}
+
 
 class UnknownIncident(LookupError):
     """The id names no incident of a system that has a policy."""
 
 
 class Door:
-    """Everything from outside becomes a record before its sender hears yes."""
+    """Everything from outside becomes a record before its sender hears yes.
 
-    def __init__(self, *, publisher: Publisher, policies: Policies, clock: Clock) -> None:
+    Args:
+        sources: Every kind of sender.
+        lookups: What the log knows of alerts named by key; without it, only what this door
+            remembers.
+        people: What sources call a person, as `source:name`, and what the policies do.
+    """
+
+    def __init__(
+        self,
+        *,
+        publisher: Publisher,
+        policies: Policies,
+        clock: Clock,
+        sources: Sources | None = None,
+        lookups: Lookups | None = None,
+        people: Mapping[str, str] | None = None,
+    ) -> None:
+        self.sources = sources or Sources()
         self._publisher = publisher
         self._policies = policies
         self._clock = clock
+        self._lookups = lookups
+        self._people = people or {}
+        self._memory = Memory()
 
     async def accept(
         self, source: str, body: bytes, *, content_type: str, traceparent: str | None
     ) -> int:
-        """How many alerts the body holds, once it stands in the log.
-
-        The bytes are kept as they are. They are read once here, to refuse what is malformed and
-        to find the lane: an urgent delivery must not wait behind a storm of others.
+        """How many alerts the body holds, once it stands in the log; for callers without HTTP.
 
         Raises:
             Malformed: It is not what the source sends; nothing is written.
             Transient: The log is away; nothing is promised.
         """
-        delivery = parse(source, body)
+        found = self.sources.get(source)
+        if found is None:
+            raise Malformed("unknown_source", "source", f"known: {self.sources.names()}")
+        received = Received(body, self._clock.now(), {"content-type": content_type})
+        taken = await self.take(found, received, traceparent=traceparent)
+        return len(taken.delivery.alerts)
+
+    async def take(
+        self,
+        source: Source,
+        received: Received,
+        *,
+        labels: Mapping[str, str] | None = None,
+        delivery_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> Taken:
+        """What became of a delivery, once it stands in the log.
+
+        The bytes are kept as they are. They are read once here, to refuse what is malformed and
+        to find the lane: an urgent delivery must not wait behind a storm of others.
+
+        Args:
+            labels: What the sender's key adds to alerts.
+            delivery_id: The sender's own, so that its repeat makes no second answer.
+
+        Raises:
+            Malformed: It is not what the source sends, and nothing in it is; nothing is written.
+            Transient: The log is away; nothing is promised.
+        """
+        problem: Malformed | None = None
+        try:
+            parsed = source.parse(received)
+        except Malformed as error:
+            if error.valid is None:
+                raise
+            parsed, problem = error.valid, error
+        context, unheard = await self._context(parsed, dict(labels or {}), delivery_id)
+        delivery = completed(parsed, context, received.received_at)
+        if unheard and not delivery.alerts:
+            return Taken(delivery, unheard=unheard)
         topic = RAW_URGENT if urgent(delivery, list(self._policies.all())) else RAW
+        await self._write(topic, source, received, context, traceparent)
+        self._memory.note(parsed, delivery, received.received_at)
+        return Taken(delivery, unheard=unheard, problem=problem)
+
+    async def keep(
+        self,
+        source: Source,
+        received: Received,
+        problem: Malformed,
+        *,
+        labels: Mapping[str, str] | None = None,
+        traceparent: str | None = None,
+    ) -> Taken:
+        """A body nobody can read, once it stands in the log; the stage behind dead-letters it.
+
+        Raises:
+            Transient: The log is away; nothing is promised.
+        """
+        await self._write(RAW, source, received, Context(labels=dict(labels or {})), traceparent)
+        return Taken(Delivery(), problem=problem)
+
+    async def _write(
+        self,
+        topic: str,
+        source: Source,
+        received: Received,
+        context: Context,
+        traceparent: str | None,
+    ) -> None:
         headers = [
-            ("source", source.encode()),
-            ("received_at", rfc3339(self._clock.now()).encode()),
-            ("content-type", content_type.encode()),
+            ("source", source.name.encode()),
+            ("received_at", rfc3339(received.received_at).encode()),
+            ("content-type", received.header("content-type")[:200].encode()),
         ]
+        if received.path:
+            headers.append(("path", received.path.encode()))
+        headers.extend(
+            (name, received.headers[name].encode())
+            for name in received.headers
+            if name in source.headers
+        )
+        if context != Context():
+            headers.append(("context", context.model_dump_json(exclude_defaults=True).encode()))
         if traceparent is not None:
             headers.append(("traceparent", traceparent.encode()))
-        await self._publisher.publish([Outgoing(topic, source.encode(), body, tuple(headers))])
-        return len(delivery.alerts)
+        record = Outgoing(topic, source.name.encode(), received.body, tuple(headers))
+        await self._publisher.publish([record])
+
+    async def _context(
+        self, delivery: Delivery, labels: dict[str, str], delivery_id: str | None
+    ) -> tuple[Context, str]:
+        """What the bytes do not say, and why an answer among them reaches nobody."""
+        known: dict[str, Known] = {}
+        for seen in delivery.alerts:
+            if seen.keyed or seen.starts_at is None:
+                found = await self._known(seen.fingerprint, ask=not seen.labels)
+                if found is not None:
+                    known[seen.fingerprint] = found
+        context = Context(labels=labels, known=known, delivery=delivery_id)
+        answer = delivery.answer
+        if answer is None:
+            return context, ""
+        by = self._people.get(f"{answer.via}:{answer.by}")
+        incident = answer.incident
+        if incident is None and answer.fingerprint is not None:
+            incident = await self._holder(answer.fingerprint, labels)
+        context = context.model_copy(update={"by": by, "incident": incident})
+        if incident is None:
+            return context, "no open incident holds this alert"
+        try:
+            self._check(incident)
+        except UnknownIncident as error:
+            return context, str(error)
+        return context, ""
+
+    async def _known(self, identity: str, *, ask: bool) -> Known | None:
+        """What is known of an alert; the log is asked only where nothing can be done without."""
+        found = self._memory.get(identity, self._clock.now())
+        if found is None and ask and self._lookups is not None:
+            found = await self._lookups.alert(identity)
+        return found
+
+    async def _holder(self, identity: str, labels: Mapping[str, str]) -> str | None:
+        known = await self._known(identity, ask=True)
+        if known is None or self._lookups is None:
+            return None
+        alone = Delivery(alerts=(known.seen(identity),))
+        whole = completed(alone, Context(labels=dict(labels)), self._clock.now())
+        system, _ = place_of(whole.alerts[0], list(self._policies.all()))
+        return None if system == UNCLAIMED else await self._lookups.incident(system, identity)
+
+    def _check(self, incident: str) -> None:
+        try:
+            system = system_of(incident)
+        except ValueError as error:
+            raise UnknownIncident(str(error)) from error
+        if self._policies.get(system) is None:
+            raise UnknownIncident(f"no policy is in force for system {system!r}")
 
     async def answer(
         self,
@@ -79,12 +232,7 @@ class Door:
             UnknownIncident: The id names no incident of a system that has a policy.
             Transient: The log is away; nothing is promised.
         """
-        try:
-            system = system_of(incident)
-        except ValueError as error:
-            raise UnknownIncident(str(error)) from error
-        if self._policies.get(system) is None:
-            raise UnknownIncident(f"no policy is in force for system {system!r}")
+        self._check(incident)
         event = answer_event(
             incident,
             verb.fact(answer),
@@ -97,14 +245,17 @@ class Door:
 
 
 class Normaliser:
-    """Raw records become observations of systems. A `Handler` of the raw lanes.
+    """Raw records become observations of systems and answers. A `Handler` of the raw lanes.
 
     It keeps no state: the same record gives the same events, whoever reads it.
     """
 
-    def __init__(self, *, publisher: Publisher, policies: Policies) -> None:
+    def __init__(
+        self, *, publisher: Publisher, policies: Policies, sources: Sources | None = None
+    ) -> None:
         self._publisher = publisher
         self._policies = policies
+        self._sources = sources or Sources()
 
     async def assigned(self, partitions: frozenset[int]) -> None:
         """Nothing to restore."""
@@ -113,7 +264,7 @@ class Normaliser:
         """Nothing to forget."""
 
     async def handle(self, batch: Sequence[Record]) -> None:
-        """Write the observations of every record of the batch."""
+        """Write the observations and answers of every record of the batch."""
         written: list[Outgoing] = []
         for record in batch:
             written.extend(self._normalised(record))
@@ -121,32 +272,100 @@ class Normaliser:
             await self._publisher.publish(written)
 
     def _normalised(self, record: Record) -> list[Outgoing]:
-        source = _text(record, "source") or (record.key or b"").decode(errors="replace")
+        source = _source(record)
         if record.value is None:
             raise Poison("no_data", "value: the record has no value")
+        received = Received(
+            record.value,
+            _received_at(record),
+            {name.lower(): value.decode(errors="replace") for name, value in record.headers},
+            _text(record, "path") or "",
+        )
+        context = _context(record)
+        problem: Malformed | None = None
         try:
-            delivery = parse(source[:MOST_LABEL_SOURCE], record.value)
+            parsed = self._sources.parse(source[:MOST_LABEL_SOURCE], received)
         except Malformed as error:
-            raise Poison(error.reason, str(error)) from error
+            if error.valid is None:
+                raise Poison(error.reason, str(error)) from error
+            parsed, problem = error.valid, error
+        delivery = completed(parsed, context, received.received_at)
+        nameless = next((seen for seen in delivery.alerts if not seen.labels), None)
+        if nameless is not None:
+            raise Poison(
+                "unknown_alert", f"alert {nameless.fingerprint} is not known by any labels"
+            )
         position = record.position
         delivery_id = derive("delivery", *map(str, position), rfc3339(record.recorded_at))
+        cause = Cause(
+            event=delivery_id,
+            topic=position.topic,
+            partition=position.partition,
+            offset=position.offset,
+        )
         lanes = normalise(
             delivery,
             source=source,
             delivery_id=delivery_id,
-            received_at=_received_at(record),
-            cause=Cause(
-                event=delivery_id,
-                topic=position.topic,
-                partition=position.partition,
-                offset=position.offset,
-            ),
+            received_at=received.received_at,
+            cause=cause,
             policies=list(self._policies.all()),
             traceparent=_text(record, "traceparent"),
         )
-        return [
+        written = [
             outgoing(lane.event, topic=ALERTS_URGENT if lane.urgent else None) for lane in lanes
         ]
+        if delivery.answer is not None:
+            once = context.delivery or str(delivery_id)
+            event = _answered(delivery.answer, received.received_at, f"{source} {once}", cause)
+            written.append(outgoing(event))
+        if problem is not None and not written:
+            raise Poison(problem.reason, str(problem))
+        return written
+
+
+def _answered(
+    given: Given, at: datetime, idempotency_key: str, cause: Cause
+) -> Event[IncidentFact]:
+    verb = _VERBS[given.verb]
+    if given.incident is None:
+        raise Poison("no_incident", f"the answer {given.verb!r} is about no incident we know")
+    try:
+        answer = verb.body.model_validate({"by": given.by, "via": given.via, **given.fields})
+        return answer_event(
+            given.incident,
+            verb.fact(answer).model_copy(update={"cause": cause}),
+            now=at,
+            idempotency_key=idempotency_key,
+            traceparent=None,
+        )
+    except ValidationError as error:
+        raise Poison("invalid_answer", f"{given.verb}: {error.error_count()} problems") from error
+    except ValueError as error:
+        raise Poison("no_incident", str(error)) from error
+
+
+def _source(record: Record) -> str:
+    """The parser a record names, or that its own headers speak of."""
+    named = _text(record, "source")
+    if named is not None:
+        return named
+    content_type = _text(record, "content-type") or ""
+    if record.header("ce_specversion") is not None or content_type.lower().startswith(
+        "application/cloudevents"
+    ):
+        return "cloudevents"
+    return (record.key or b"").decode(errors="replace")
+
+
+def _context(record: Record) -> Context:
+    held = record.header("context")
+    if held is None:
+        return Context()
+    try:
+        return Context.model_validate_json(held)
+    except ValidationError as error:
+        raise Poison("bad_context", "header context: it is none of ours") from error
 
 
 def _text(record: Record, name: str) -> str | None:
@@ -160,6 +379,6 @@ def _received_at(record: Record) -> datetime:
         return record.recorded_at
     try:
         received_at = datetime.fromisoformat(text)
-    except ValueError:
+        return received_at.astimezone(UTC) if received_at.tzinfo else record.recorded_at
+    except (ValueError, OverflowError):
         return record.recorded_at
-    return received_at if received_at.tzinfo is not None else record.recorded_at

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from ingestion.adapters.alertmanager_api import AlertmanagerApi, Silences
+from ingestion.adapters.amazon import HttpAmazon
 from ingestion.adapters.http import HttpDoor
+from ingestion.adapters.lookups import LogLookups
+from ingestion.domain.authentication import Key
+from ingestion.domain.sources import Sources
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
 from ingestion.settings import IngestionSettings
 from tocsin_casebook import Policies
@@ -15,20 +20,52 @@ URGENT_GROUP = "ingestion.urgent"
 
 async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     """Put ingestion together: the door, and the stage behind it."""
+    sources = Sources()
+    keys = {
+        name: [Key(key.secret, key.labels) for key in held]
+        for name, held in settings.source_keys.items()
+    }
+    sources.check(keys)
     policies = Policies()
     await runtime.follow("policies", policies.apply)
     gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
+    silences = Silences()
+    await runtime.follow("silences", silences.apply)
+    lookups = LogLookups(runtime.reader, runtime.clock, lookback=settings.look_back)
+    amazon = HttpAmazon()
+    runtime.on_stop(amazon.stop)
     door = HttpDoor(
-        Door(publisher=runtime.publisher, policies=policies, clock=runtime.clock),
+        Door(
+            publisher=runtime.publisher,
+            policies=policies,
+            clock=runtime.clock,
+            sources=sources,
+            lookups=lookups,
+            people=settings.people,
+        ),
         runtime.clock,
         webhook_token=settings.webhook_token,
         api_token=settings.api_token,
         max_body_bytes=settings.max_body_bytes,
         max_requests=settings.max_requests,
         accept_timeout=settings.accept_timeout,
+        read_timeout=settings.read_timeout,
+        keys=keys,
+        per_second=settings.source_rate,
+        public_url=settings.public_url,
+        amazon=amazon,
+        api=AlertmanagerApi(
+            publisher=runtime.publisher,
+            policies=policies,
+            lookups=lookups,
+            silences=silences,
+            clock=runtime.clock,
+            read_tokens=(settings.webhook_token,),
+            write_token=settings.api_token,
+        ),
     )
     gauge("tocsin_requests_in_hand", "Requests being taken in now", door.in_hand)
-    stage = Normaliser(publisher=runtime.publisher, policies=policies)
+    stage = Normaliser(publisher=runtime.publisher, policies=policies, sources=sources)
     # A group and an engine of its own: in a storm Faust's one consumer hands an urgent record over
     # behind all it has fetched of the other lane. The stage keeps no state, so two may run it.
     runtime.consume(stage, (RAW_URGENT,), group=URGENT_GROUP)

@@ -28,11 +28,14 @@ class Lane:
 
 
 def urgent(delivery: Delivery, policies: Sequence[Policy]) -> bool:
-    """Whether a policy's fast rules call anything in it urgent."""
-    return any(_place(seen, policies)[1] for seen in delivery.alerts)
+    """Whether a policy's fast rules call anything in it urgent; a person's answer always is."""
+    return delivery.answer is not None or any(
+        place_of(seen, policies)[1] for seen in delivery.alerts
+    )
 
 
-def _place(seen: Seen, policies: Sequence[Policy]) -> tuple[str, bool]:
+def place_of(seen: Seen, policies: Sequence[Policy]) -> tuple[str, bool]:
+    """The system an alert belongs to, or `UNCLAIMED`, and whether it is urgent there."""
     system = claim(policies, seen.labels).system
     if system is None:
         return UNCLAIMED, False
@@ -60,16 +63,16 @@ def normalise(
     """
     places: dict[tuple[str, bool], list[Observation]] = {}
     for index, seen in enumerate(delivery.alerts):
-        place = _place(seen, policies)
+        place = place_of(seen, policies)
         places.setdefault(place, []).append(
             Observation(
                 id=derive("observation", str(delivery_id), str(index)),
                 status=seen.status,
                 fingerprint=seen.fingerprint,
-                starts_at=seen.starts_at,
+                starts_at=seen.starts_at or received_at,
                 ends_at=seen.ends_at,
-                labels=seen.labels,
-                annotations=seen.annotations,
+                labels=dict(seen.labels),
+                annotations=dict(seen.annotations),
                 generator_url=seen.generator_url,
                 urgent=place[1],
             )

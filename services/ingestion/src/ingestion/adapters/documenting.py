@@ -1,0 +1,115 @@
+"""What OpenAPI says of the routes that FastAPI does not see."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import FastAPI
+
+from ingestion.domain.sources import Sources
+from ingestion.domain.sources.source import Source
+
+_PARAMETER = re.compile(r"{(\w+)}")
+
+_REFUSALS = {
+    400: "The body cannot be read.",
+    401: "The sender is not known.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    415: "The content coding is not known.",
+    422: "A field is wrong.",
+    429: "More than this source's rate.",
+    503: "Busy, or the log is away; come again after `Retry-After`.",
+}
+
+_SILENCE_ID = {
+    "name": "silence",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string"},
+}
+
+
+def document(application: FastAPI, sources: Sources) -> None:
+    """Add the sources and Alertmanager's API to what the application says of itself."""
+    plain = application.openapi
+
+    def whole() -> dict[str, Any]:
+        if application.openapi_schema is None:
+            schema = plain()
+            paths = schema["paths"]
+            for source in sources:
+                for method, path in routes_of(source):
+                    paths.setdefault(path, {})[method.lower()] = _operation(source, method, path)
+            if any(getattr(route, "path", "") == "/api/v2/status" for route in application.routes):
+                _api_v2(paths)
+            application.openapi_schema = schema
+        return application.openapi_schema
+
+    application.openapi = whole  # type: ignore[method-assign]
+
+
+def routes_of(source: Source) -> list[tuple[str, str]]:
+    """Method and path of each route of a source."""
+    routes = source.routes or (f"POST /v1/webhooks/{source.name}",)
+    split = [route.partition(" ") for route in routes]
+    return [(method, path) for method, _, path in split]
+
+
+def _operation(source: Source, method: str, path: str) -> dict[str, Any]:
+    said = source.documentation
+    responses = {
+        str(status): {"description": text, "content": {"*/*": {"schema": {}}}}
+        for status, text in {**_REFUSALS, **said.statuses}.items()
+    }
+    return {
+        "operationId": re.sub(r"\W+", "_", f"{source.name}_{method}_{path}").strip("_").lower(),
+        "summary": said.summary,
+        "tags": [source.name],
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in _PARAMETER.findall(path)
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {kind: {"schema": dict(said.schema)} for kind in said.content_types},
+        },
+        "responses": responses,
+    }
+
+
+def _api_v2(paths: dict[str, Any]) -> None:
+    """Alertmanager's own document says more; this names what is there."""
+    for method, path, summary, statuses in (
+        ("get", "/api/v2/status", "What it is", (200,)),
+        ("get", "/api/v2/receivers", "Systems that have a policy", (200,)),
+        ("get", "/api/v2/alerts", "Alerts that fire", (200, 400)),
+        ("get", "/api/v2/alerts/groups", "The same, by system and grouping labels", (200, 400)),
+        ("get", "/api/v2/silences", "Silences", (200, 400)),
+        ("post", "/api/v2/silences", "Create or change one", (200, 400, 404, 408, 413, 415, 422)),
+        ("get", "/api/v2/silence/{silence}", "One silence", (200, 404, 422)),
+        ("delete", "/api/v2/silence/{silence}", "End one", (200, 400, 404, 422)),
+        ("get", "/-/healthy", "The process answers", (200,)),
+        ("get", "/-/ready", "The same", (200,)),
+    ):
+        operation: dict[str, Any] = {
+            "operationId": re.sub(r"\W+", "_", f"{method}_{path}").strip("_"),
+            "summary": summary,
+            "tags": ["alertmanager"],
+            "responses": {
+                str(status): {
+                    "description": "As Alertmanager's",
+                    "content": {"*/*": {"schema": {}}},
+                }
+                for status in (*statuses, 401, 503)
+            },
+        }
+        if "{silence}" in path:
+            operation["parameters"] = [_SILENCE_ID]
+        if method == "post":
+            operation["requestBody"] = {
+                "required": True,
+                "content": {"application/json": {"schema": {}}},
+            }
+        paths.setdefault(path, {})[method] = operation
