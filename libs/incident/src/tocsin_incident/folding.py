@@ -334,6 +334,7 @@ def _delivered(
         state,
         fact.notification,
         status=NotificationStatus.DELIVERED,
+        provider_ref=fact.provider_ref,
         settled_at=event.occurred_at,
         retry_at=None,
         reason="",

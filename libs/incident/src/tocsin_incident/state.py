@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from tocsin_contracts.event import Instant, Person, Value
 from tocsin_contracts.incidents import Alert, Message, ProposedStep, Purpose, Target
 
-FOLD_VERSION = "1"
+FOLD_VERSION = "2"
 """Raised whenever the same log folds to another state; a snapshot of another version is unused."""
 
 
@@ -93,6 +93,7 @@ class Notification(Value):
     Attributes:
         retry_at: When the next attempt is due, while `waiting` or `in_doubt`; an in-doubt
             message without it is not attempted again.
+        provider_ref: What the provider calls it, once it is delivered.
     """
 
     notification: str
@@ -112,6 +113,7 @@ class Notification(Value):
     settled_at: Instant | None = None
     retry_at: Instant | None = None
     reason: str = ""
+    provider_ref: str = ""
 
 
 class StepStatus(StrEnum):
