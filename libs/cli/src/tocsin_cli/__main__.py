@@ -15,7 +15,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from tocsin_cli import bundles, connection, replaying
+from tocsin_cli import bundles, connection, postmortems, replaying
 from tocsin_cli.exits import Exit, NotFound, Unreachable
 from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
 from tocsin_cli.stack.problems import StackProblem
@@ -46,6 +46,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(letters_app, name="dead-letters")
 replaying.register(app)
 bundles.register(app)
+postmortems.register(app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]

@@ -34,6 +34,12 @@ from tocsin_replay.moments import (
 from tocsin_replay.picturing import (
     picture,
 )
+from tocsin_replay.postmortem import (
+    SECTIONS,
+    as_html,
+    postmortem,
+    postmortem_html,
+)
 from tocsin_replay.reading import (
     Progress,
     Recorded,
@@ -80,6 +86,7 @@ from tocsin_replay.whole import (
 )
 
 __all__ = [
+    "SECTIONS",
     "BadBundle",
     "Bundle",
     "Cited",
@@ -97,6 +104,7 @@ __all__ = [
     "Step",
     "Summary",
     "Version",
+    "as_html",
     "bundle_lines",
     "chain",
     "chain_of",
@@ -112,6 +120,8 @@ __all__ = [
     "open_bundle",
     "partition_of",
     "picture",
+    "postmortem",
+    "postmortem_html",
     "promised",
     "read_all",
     "read_bundle",

@@ -244,7 +244,7 @@ def _summary(
         answered_by=_first_answer(found.answers),
         mitigated_at=found.mitigated_at,
         resolved_at=state.resolved_at,
-        resolved_by=state.resolved_by.name if state.resolved_by is not None else None,
+        resolved_by=_named(state.resolved_by, policy),
         resolution=state.resolution,
         reviewed_at=state.reviewed_at,
         ends_at=state.resolved_at or recorded[-1].event.occurred_at,
@@ -266,6 +266,14 @@ def _summary(
         actions=tuple(found.actions),
         ignored=found.ignored,
     )
+
+
+def _named(by: Person | None, policy: Policy | None) -> str | None:
+    """What people call whoever answered; the log has what they said they were."""
+    if by is None:
+        return None
+    contact = policy.contacts.get(by.name) if policy is not None else None
+    return contact.name if contact is not None else by.name
 
 
 def _since(begin: datetime, end: datetime | None) -> timedelta | None:
@@ -305,7 +313,7 @@ def _episodes(state: IncidentState) -> tuple[Episode, ...]:
 
 def _steps(state: IncidentState, found: _Gathering) -> list[StepRun]:
     return [
-        _step_run(remediation, step, found.evidence)
+        _step_run(remediation, step, found.evidence, found.policy)
         for remediation in state.remediations.values()
         for step in remediation.steps
     ]
@@ -315,6 +323,7 @@ def _step_run(
     remediation: Remediation,
     step: RemediationStep,
     evidence: dict[tuple[str, str], dict[str, str]],
+    policy: Policy | None,
 ) -> StepRun:
     shown = evidence.get((remediation.remediation, step.proposed.step), {})
     return StepRun(
@@ -323,7 +332,7 @@ def _step_run(
         risk=step.proposed.risk,
         call=step.proposed.call,
         status=str(step.status),
-        approved_by=tuple(person.name for person in step.approved_by),
+        approved_by=tuple(_named(by, policy) or by.name for by in step.approved_by),
         started_at=step.started_at,
         ended_at=step.finished_at,
         reason=step.reason or remediation.reason,
@@ -342,7 +351,7 @@ def _take(found: _Gathering, step: Step, after: IncidentState) -> None:
             Change(
                 at=event.occurred_at,
                 to=after.severity,
-                by=by.name if by is not None else f"rule {getattr(fact, 'rule', '')}".strip(),
+                by=_named(by, found.policy) or f"rule {getattr(fact, 'rule', '')}".strip(),
                 why=getattr(fact, "reason", ""),
             )
         )
@@ -352,7 +361,7 @@ def _take(found: _Gathering, step: Step, after: IncidentState) -> None:
             Change(
                 at=event.occurred_at,
                 to=str(after.status),
-                by=by.name if by is not None else event.source.removeprefix("tocsin/"),
+                by=_named(by, found.policy) or event.source.removeprefix("tocsin/"),
                 why=getattr(fact, "text", "") or getattr(fact, "reason", ""),
             )
         )
@@ -381,7 +390,8 @@ def _answered(found: _Gathering, step: Step) -> None:
     if isinstance(fact, facts.RoleAssigned):
         text = f"{fact.role}: {fact.contact}"
     at = step.recorded.event.occurred_at
-    found.answers.append(Answer(at=at, who=by.name, via=by.via, what=what, text=text))
+    who = _named(by, found.policy) or by.name
+    found.answers.append(Answer(at=at, who=who, via=by.via, what=what, text=text))
 
 
 _ANSWERS: dict[type[Any], str] = {
@@ -431,7 +441,7 @@ def _posted(found: _Gathering, step: Step, fact: facts.UpdatePosted) -> None:
             due_at=due_at,
             made_at=at,
             outcome=outcome,
-            by=fact.by.name,
+            by=_named(fact.by, found.policy) or fact.by.name,
             audience=fact.audience,
             text=fact.text,
         )
@@ -440,8 +450,9 @@ def _posted(found: _Gathering, step: Step, fact: facts.UpdatePosted) -> None:
 
 def _noted(found: _Gathering, step: Step, fact: facts.NoteAdded) -> None:
     at = step.recorded.event.occurred_at
+    who = _named(fact.by, found.policy) or fact.by.name
     found.actions.extend(
-        ActionItem(what=match["what"].strip(), who=fact.by.name, at=at)
+        ActionItem(what=match["what"].strip(), who=who, at=at)
         for match in _ACTION.finditer(fact.text)
     )
 

@@ -1,0 +1,645 @@
+"""A postmortem filled from the log, in the policy's own template; people's parts are marked.
+
+A template is Markdown with placeholders: `{{ timeline }}`, `{{ pages }}`, `{{ time_to_resolve }}`;
+see `SECTIONS`. A placeholder the log has no answer to, whatever it is called, becomes a part for
+people to write. So a runbook's template needs no list of what is automatic.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from jinja2 import TemplateError, Undefined, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markdown_it import MarkdownIt
+
+from tocsin_contracts import incidents as facts
+from tocsin_contracts.event import Fact
+from tocsin_policy import Policy, Severity, levels_for
+from tocsin_replay.picturing import duration, picture
+from tocsin_replay.reading import Recorded
+from tocsin_replay.summing import Summary, summarise
+from tocsin_replay.telling import Entry, timeline
+
+MARK = "✎"
+"""Stands before every part that people have to write."""
+
+MOST_TEXT = 200_000
+"""Characters of a rendered postmortem, without its timeline and tables; what is over is cut."""
+
+MOST_ENTRIES = 400
+"""Lines of the timeline; of a longer story the middle is left out, and said to be."""
+
+_PICTURE = "TOCSIN-PICTURE-OF-THE-INCIDENT"
+
+_AGAIN = "\n\n"
+
+DEFAULT = """\
+# Postmortem: {{ title }}
+
+{{ facts }}
+
+{{ picture }}
+
+## Summary
+
+{{ summary }}
+
+{{ what_happened_in_two_sentences }}
+
+## Impact
+
+{{ impact }}
+
+{{ customers_affected_and_how }}
+
+## Detection, response and resolution
+
+{{ times }}
+
+{{ response_targets }}
+
+## Severity
+
+{{ severity_changes }}
+
+## People and roles
+
+{{ people }}
+
+## Timeline
+
+{{ timeline }}
+
+## Pages and messages
+
+{{ pages }}
+
+## Updates
+
+{{ updates }}
+
+## Remediation
+
+{{ remediation }}
+
+## Contributing alerts
+
+{{ alerts }}
+
+## What the policy requires
+
+{{ policy }}
+
+## Root cause
+
+{{ root_cause }}
+
+## What went well, what went badly, where we were lucky
+
+{{ lessons }}
+
+## Action items
+
+{{ action_items }}
+
+{{ further_action_items }}
+"""
+"""Used where the policy brings no template of its own."""
+
+_FILTERS = frozenset({"capitalize", "default", "first", "last", "length", "lower", "trim", "upper"})
+_FORBIDDEN = (
+    nodes.Call,
+    nodes.Mul,
+    nodes.Pow,
+    nodes.Mod,
+    nodes.Add,
+    nodes.Concat,
+    nodes.Import,
+    nodes.FromImport,
+    nodes.Include,
+    nodes.Extends,
+    nodes.Macro,
+    nodes.CallBlock,
+)
+
+
+class _ForPeople(Undefined):
+    """A placeholder the log has no answer to: a part for people, under its own name."""
+
+    def __str__(self) -> str:
+        name = (self._undefined_name or "this part").replace("_", " ")
+        return f"{MARK} _For people to write: {name}._"
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getattr__(self, name: str) -> _ForPeople:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _ForPeople(name=f"{self._undefined_name} {name}")
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=False, undefined=_ForPeople, keep_trailing_newline=True
+    )
+    environment.globals.clear()
+    environment.filters = {name: environment.filters[name] for name in _FILTERS}
+    return environment
+
+
+_ENVIRONMENT = _environment()
+
+
+def postmortem(
+    recorded: Sequence[Recorded], policy: Policy | None, *, picture_at: str | None = None
+) -> str:
+    """The postmortem of an incident as Markdown.
+
+    Args:
+        policy: What was promised, and whose template is filled.
+        picture_at: Where the picture lies, as seen from the document; without it there is none.
+
+    Raises:
+        LookupError: The facts open no incident.
+    """
+    found = summarise(recorded, policy)
+    text = _filled(found, recorded, policy)
+    shown = "" if picture_at is None else f"![Timeline of {found.incident}]({picture_at})"
+    return re.sub(r"\n{3,}", _AGAIN, text.replace(_PICTURE, shown)).rstrip() + "\n"
+
+
+def postmortem_html(recorded: Sequence[Recorded], policy: Policy | None) -> str:
+    """The same as one HTML page that fetches nothing: the picture is in it.
+
+    Raises:
+        LookupError: The facts open no incident.
+    """
+    found = summarise(recorded, policy)
+    text = _filled(found, recorded, policy)
+    return as_html(text, found.title, picture(found, policy))
+
+
+def as_html(markdown: str, title: str, drawn: str = "") -> str:
+    """A page of Markdown as HTML; HTML inside of the Markdown is shown, not used."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    body = body.replace(f"<p>{_PICTURE}</p>", f'<figure class="picture">{drawn}</figure>')
+    body = re.sub(rf"<p>{MARK}", f'<p class="people">{MARK}', body)
+    return _PAGE.format(title=html.escape(title), body=body)
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 15px/1.55 system-ui, sans-serif; color: #1f2933; max-width: 1160px;
+  margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; margin: .8rem 0; font-size: 13.5px; display: block;
+  overflow-x: auto; }}
+th, td {{ border: 1px solid #d5dbe1; padding: .25rem .6rem; text-align: left;
+  vertical-align: top; }}
+th {{ background: #f3f5f7; }} th:empty {{ padding: 0; border: 0; }}
+code {{ background: #f3f5f7; padding: 0 .2rem; }}
+h2 {{ border-bottom: 1px solid #e4e9ee; padding-bottom: .2rem; margin-top: 2rem; }}
+.picture {{ margin: 1rem 0; overflow-x: auto; }}
+.people {{ background: #fff7e0; border-left: 4px solid #d9a400; padding: .5rem .8rem; }}
+@media print {{ h2 {{ break-after: avoid; }} tr {{ break-inside: avoid; }} }}
+</style>
+</head>
+<body>
+{body}</body>
+</html>
+"""
+
+
+def template_of(policy: Policy | None, severity: str) -> str:
+    """The review template the policy has for a severity; the default where it has none."""
+    found = policy.severity(severity) if policy is not None else None
+    text = found.review.template if found is not None and found.review is not None else ""
+    return text if "{{" in text else DEFAULT
+
+
+def _filled(found: Summary, recorded: Sequence[Recorded], policy: Policy | None) -> str:
+    values = {name: say(found, recorded, policy) for name, say in SECTIONS.items()}
+    own = template_of(policy, found.worst)
+    for text in (own, DEFAULT):
+        try:
+            return _rendered(text, values)
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError):
+            # A template that fails on what this incident has must not cost anybody the document.
+            continue
+    raise AssertionError("the default template renders")
+
+
+def _rendered(text: str, values: Mapping[str, str]) -> str:
+    tree = _ENVIRONMENT.parse(text)
+    if any(isinstance(node, _FORBIDDEN) for node in tree.find_all(nodes.Node)):
+        raise ValueError("a template may neither compute nor call")
+    most = MOST_TEXT + sum(map(len, values.values()))
+    parts: list[str] = []
+    length = 0
+    for part in _ENVIRONMENT.from_string(text).generate(**values):
+        parts.append(part)
+        length += len(part)
+        if length > most:
+            return "".join(parts)[: most - 1] + "…"
+    return "".join(parts)
+
+
+# The sections. Each takes what is known and returns Markdown.
+
+_Say = Callable[[Summary, Sequence[Recorded], Policy | None], str]
+
+
+def _facts(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    rows = [
+        ("Incident", f"`{found.incident}`"),
+        ("System", text(found.system) + (f", {text(found.service)}" if found.service else "")),
+        ("Severity", _severities(found)),
+        ("Status", found.status + (f" into `{found.merged_into}`" if found.merged_into else "")),
+        ("Began", _at(found.began_at)),
+        ("Opened", _at(found.opened_at)),
+        ("Acknowledged", _by(found.answered_at, found.answered_by)),
+        ("Mitigated", _at(found.mitigated_at)),
+        ("Resolved", _by(found.resolved_at, found.resolved_by or "its alerts")),
+        ("Lasted", duration(found.time_to_resolve) if found.resolved_at else "not over"),
+        ("Policy", f"`{found.policy[:12]}`" if found.policy else "-"),
+    ]
+    if found.drill:
+        rows.insert(0, ("Drill", "yes: a rehearsal"))
+    return table(("", ""), rows)
+
+
+def _severities(found: Summary) -> str:
+    if found.worst == found.severity:
+        return text(found.severity)
+    return f"{text(found.worst)}, {text(found.severity)} at the end"
+
+
+def _at(instant: datetime | None) -> str:
+    return "-" if instant is None else f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _by(instant: datetime | None, name: str | None) -> str:
+    if instant is None:
+        return "-"
+    return _at(instant) + (f" by {text(name)}" if name else "")
+
+
+def _summary(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    where = f" of {text(found.service)}" if found.service else ""
+    opening = found.severities[0]
+    lines = [
+        (
+            f"On {found.opened_at:%Y-%m-%d} at {found.opened_at:%H:%M:%S} UTC "
+            f"{text(found.title)}{where} opened as {text(opening.to)} ({text(found.reason)})."
+        )
+    ]
+    people = sorted({page.name for page in found.pages if page.status == "delivered"})
+    if people:
+        lines.append(
+            f"{_some(len(people), 'person was', 'people were')} paged: {text(', '.join(people))}."
+        )
+    else:
+        lines.append("Nobody was paged.")
+    if found.answered_at is not None:
+        lines.append(
+            f"{text(found.answered_by or 'Somebody')} answered after "
+            f"{duration(found.time_to_acknowledge)}."
+        )
+    else:
+        lines.append("Nobody acknowledged it.")
+    if found.generations > 1:
+        lines.append(f"It was escalated from the start {found.generations} times.")
+    if found.resolved_at is not None:
+        said = f": {text(found.resolution)}" if found.resolution else ""
+        lines.append(
+            f"{text(found.resolved_by or 'Its alerts')} resolved it after "
+            f"{duration(found.time_to_resolve)}{said}."
+        )
+    else:
+        lines.append(f"It is {found.status}.")
+    return " ".join(lines)
+
+
+def _some(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _impact(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    until = found.mitigated_at or found.resolved_at
+    felt = "not over yet" if until is None else duration(until - found.began_at)
+    outside = [u for u in found.updates if u.made_at and u.audience not in {"", "internal"}]
+    return table(
+        ("", ""),
+        [
+            ("Customers notice", "yes" if found.customer_facing else "not by the policy's rule"),
+            ("From the first alert to mitigation", felt),
+            ("Updates to people outside", str(len(outside))),
+            ("Alerts", str(len(found.alerts))),
+        ],
+    )
+
+
+def _times(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    rows = [
+        ("Detect", "first alert to opening", duration(found.time_to_detect)),
+        ("Acknowledge", "opening to the first answer", duration(found.time_to_acknowledge)),
+        ("Mitigate", "opening to mitigation", duration(found.time_to_mitigate)),
+        ("Resolve", "opening to the last resolution", duration(found.time_to_resolve)),
+    ]
+    return table(("Time to", "From, to", "Took"), rows)
+
+
+_MET = {True: "met", False: "**missed**", None: "open, or none set"}
+
+
+def _targets(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    rows = [
+        (
+            text(target.severity),
+            str(target.generation),
+            _at(target.started_at),
+            "-" if target.target is None else duration(target.target),
+            duration(target.took),
+            _MET[target.met],
+        )
+        for target in found.response_targets
+    ]
+    return table(("Severity", "Escalation", "From", "Target", "Answered after", "Verdict"), rows)
+
+
+def _severity_changes(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    rows = [
+        (_at(change.at), text(change.to), text(change.by), text(change.why))
+        for change in found.severities
+    ]
+    return table(("When", "Severity", "By", "Why"), rows)
+
+
+def _people(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    paged: dict[str, list[str]] = {}
+    for page in found.pages:
+        why = f"level {page.level}, {page.why}"
+        if why not in paged.setdefault(f"{page.name} ({page.role})", []):
+            paged[f"{page.name} ({page.role})"].append(why)
+    did: dict[str, list[str]] = {}
+    for answer in found.answers:
+        if answer.what not in did.setdefault(answer.who, []):
+            did[answer.who].append(answer.what)
+    parts = []
+    if found.roles:
+        rows = [(text(role), text(name)) for role, name in found.roles.items()]
+        parts.append(table(("Role", "Who"), rows))
+    if paged:
+        rows = [(text(name), text("; ".join(why))) for name, why in paged.items()]
+        parts.append(table(("Paged", "Because of"), rows))
+    if did:
+        rows = [(text(name), ", ".join(what)) for name, what in did.items()]
+        parts.append(table(("Answered", "What they did"), rows))
+    return _AGAIN.join(parts) or "Nobody took part."
+
+
+_NOISE: tuple[type[Fact], ...] = (
+    facts.NotificationRequested,
+    facts.NotificationAttempted,
+    facts.NotificationSuperseded,
+)
+_NOISY_TYPES = frozenset(kind.TYPE for kind in _NOISE)
+
+
+def _timeline(_: Summary, recorded: Sequence[Recorded], __: Policy | None) -> str:
+    entries = [entry for entry in timeline(recorded) if _matters(entry)]
+    rows = [
+        (f"{entry.at:%Y-%m-%d %H:%M:%S}", text(entry.what), text(entry.who), text(entry.why))
+        for entry in entries
+    ]
+    if len(rows) > MOST_ENTRIES:
+        half = MOST_ENTRIES // 2
+        left_out = f"{len(rows) - 2 * half} more, see `tocsin timeline`"
+        rows = [*rows[:half], ("…", left_out, "", ""), *rows[-half:]]
+    return table(("Time (UTC)", "What", "Who", "Why"), rows)
+
+
+def _matters(entry: Entry) -> bool:
+    delivered = entry.type == facts.NotificationDelivered.TYPE
+    told = delivered and not entry.what.startswith("delivered page by")
+    return entry.ignored is None and entry.type not in _NOISY_TYPES and not told
+
+
+def _pages(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    if not found.pages:
+        return "Nobody was paged."
+    rows = [
+        (
+            f"{page.level}" + (f" ({page.generation})" if found.generations > 1 else ""),
+            text(f"{page.name}, {page.role}"),
+            text(page.channel),
+            f"{page.due_at:%H:%M:%S}",
+            "-" if page.sent_at is None else f"{page.sent_at:%H:%M:%S}",
+            text(
+                page.status
+                + (f" after {page.attempts} attempts" if page.attempts > 1 else "")
+                + (f": {page.reason}" if page.reason else "")
+            ),
+        )
+        for page in found.pages
+    ]
+    head = "Level (escalation)" if found.generations > 1 else "Level"
+    counts = ", ".join(f"{count} {name}" for name, count in found.messages.items())
+    said = table((head, "Who", "Channel", "Due", "Delivered", "Outcome"), rows)
+    return f"{said}{_AGAIN}All messages, pages included: {counts}."
+
+
+def _updates(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    if not found.updates:
+        return "None was promised and none was made."
+    rows = [
+        (
+            "-" if update.due_at is None else f"{update.due_at:%H:%M:%S}",
+            "-" if update.made_at is None else f"{update.made_at:%H:%M:%S}",
+            f"**{update.outcome}**" if update.outcome in {"late", "missed"} else update.outcome,
+            text(update.by),
+            text(update.audience),
+            text(update.text),
+        )
+        for update in found.updates
+    ]
+    return table(("Due", "Made", "Outcome", "By", "For", "Text"), rows)
+
+
+def _remediation(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    if not found.steps:
+        return "No playbook was proposed."
+    rows = [
+        (
+            text(step.playbook),
+            text(step.title),
+            step.risk,
+            text(", ".join(step.approved_by)) or "-",
+            "-" if step.started_at is None else f"{step.started_at:%H:%M:%S}",
+            text(step.status + (f": {step.reason}" if step.reason else "")),
+            text(step.before[:200]) or "-",
+            text(step.after[:200]) or "-",
+        )
+        for step in found.steps
+    ]
+    head = ("Playbook", "Step", "Risk", "Agreed", "Started", "Outcome", "It showed", "A look after")
+    return table(head, rows)
+
+
+def _alerts(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    if not found.alerts:
+        return "A person declared it; no alert fired."
+    rows = [
+        (
+            text(alert.name),
+            text(
+                ", ".join(f"{k}={v}" for k, v in sorted(alert.labels.items()) if k != "alertname")
+            ),
+            text(alert.summary),
+            _at(alert.starts_at),
+            "still fires"
+            if alert.cleared_at is None
+            else duration(alert.cleared_at - alert.starts_at),
+        )
+        for alert in found.alerts[:MOST_ENTRIES]
+    ]
+    rest = len(found.alerts) - len(rows)
+    more = f"{_AGAIN}And {rest} more." if rest else ""
+    return table(("Alert", "Labels", "Summary", "Since", "Fired for"), rows) + more
+
+
+def _required(found: Summary, _: Sequence[Recorded], policy: Policy | None) -> str:
+    severity = policy.severity(found.worst) if policy is not None else None
+    if policy is None or severity is None:
+        return "The log does not hold the policy it was opened under."
+    lines = [f"- {text(severity.name)}: {text(severity.definition.rstrip('.'))}."]
+    if severity.response_target is not None:
+        verdicts = [target.met for target in found.response_targets]
+        lines.append(
+            f"- An answer within {duration(severity.response_target)}: "
+            f"{verdicts.count(True)} met, {verdicts.count(False)} missed."
+        )
+    reached = {level.level for level in found.levels}
+    for level in levels_for(policy, severity.name):
+        verdict = "reached" if level.number in reached else "not needed"
+        targets = text(", ".join(level.targets))
+        after = f"after {duration(level.after)}" if level.after else "at once"
+        lines.append(f"- Level {level.number} {after} to {targets}: {verdict}.")
+    lines.extend(_required_of_people(found, severity))
+    fits = policy.playbooks.get(found.playbook or "")
+    if fits is not None:
+        ran = sum(step.started_at is not None for step in found.steps)
+        started = f"{ran} of {len(found.steps)} proposed steps started"
+        lines.append(f"- Playbook {text(fits.title)}, {len(fits.steps)} steps: {started}.")
+    return "\n".join(lines)
+
+
+def _required_of_people(found: Summary, severity: Severity) -> Iterator[str]:
+    if severity.updates is not None:
+        outcomes = [update.outcome for update in found.updates]
+        yield (
+            f"- A first update within {duration(severity.updates.first_within)}, then every "
+            f"{duration(severity.updates.every)}: {outcomes.count('in time')} in time, "
+            f"{outcomes.count('late')} late, {outcomes.count('missed')} missed."
+        )
+    if severity.acknowledge_timeout is not None:
+        yield f"- An acknowledgement lapses after {duration(severity.acknowledge_timeout)}."
+    if severity.review is not None:
+        due = _due(found.resolved_at, severity.review.due_within)
+        done = f"published {_at(found.reviewed_at)}" if found.reviewed_at else "not published yet"
+        yield f"- A review, due {due}: {done}."
+
+
+def _due(since: datetime | None, within: timedelta) -> str:
+    if since is None:
+        return f"{duration(within)} after its end"
+    return _at(since + within)
+
+
+def _actions(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    if not found.actions:
+        return "No note of the incident begins with `Action:`."
+    return "\n".join(
+        f"- [ ] {text(item.what)} ({text(item.who)}, noted {item.at:%H:%M:%S})"
+        for item in found.actions
+    )
+
+
+def _notes(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    notes = [answer for answer in found.answers if answer.what == "noted"]
+    lines = [f"- {note.at:%H:%M:%S} {text(note.who)}: {text(note.text)}" for note in notes]
+    return "\n".join(lines) or "Nobody wrote a note."
+
+
+SECTIONS: dict[str, _Say] = {
+    "facts": _facts,
+    "summary": _summary,
+    "impact": _impact,
+    "times": _times,
+    "response_targets": _targets,
+    "severity_changes": _severity_changes,
+    "people": _people,
+    "timeline": _timeline,
+    "pages": _pages,
+    "updates": _updates,
+    "remediation": _remediation,
+    "alerts": _alerts,
+    "policy": _required,
+    "action_items": _actions,
+    "notes": _notes,
+    "picture": lambda _, __, ___: _PICTURE,
+    "incident": lambda found, _, __: found.incident,
+    "system": lambda found, _, __: text(found.system),
+    "service": lambda found, _, __: text(found.service or "-"),
+    "title": lambda found, _, __: text(found.title),
+    "severity": lambda found, _, __: text(found.worst),
+    "status": lambda found, _, __: found.status,
+    "date": lambda found, _, __: f"{found.opened_at:%Y-%m-%d}",
+    "began_at": lambda found, _, __: _at(found.began_at),
+    "opened_at": lambda found, _, __: _at(found.opened_at),
+    "acknowledged_at": lambda found, _, __: _at(found.answered_at),
+    "mitigated_at": lambda found, _, __: _at(found.mitigated_at),
+    "resolved_at": lambda found, _, __: _at(found.resolved_at),
+    "duration": lambda found, _, __: duration(found.time_to_resolve),
+    "time_to_detect": lambda found, _, __: duration(found.time_to_detect),
+    "time_to_acknowledge": lambda found, _, __: duration(found.time_to_acknowledge),
+    "time_to_mitigate": lambda found, _, __: duration(found.time_to_mitigate),
+    "time_to_resolve": lambda found, _, __: duration(found.time_to_resolve),
+    "acknowledged_by": lambda found, _, __: text(found.answered_by or "nobody"),
+    "resolved_by": lambda found, _, __: text(found.resolved_by or "its alerts"),
+    "resolution": lambda found, _, __: text(found.resolution or "-"),
+    "roles": lambda found, _, __: (
+        "\n".join(f"- {text(role)}: {text(name)}" for role, name in found.roles.items())
+        or "Nobody was given a role."
+    ),
+}
+"""What a template may ask for; everything else is for people to write."""
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; its cells are Markdown already, see `text`."""
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines.extend(f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join(lines)
+
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|])")
+
+
+def text(said: str) -> str:
+    """Text from outside as Markdown that shows it and does nothing else."""
+    flat = " ".join(said.split())
+    return _SPECIAL.sub(r"\\\1", flat.replace("&", "&amp;").replace("<", "&lt;"))
