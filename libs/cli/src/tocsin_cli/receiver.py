@@ -34,6 +34,7 @@ _MOST_DEDUP_KEY = 255
 _MOST_SUMMARY = 1_024
 _SEVERITIES = frozenset({"critical", "error", "warning", "info"})
 _TOLERANCE_SECONDS = 300
+_PER_SECOND = 500
 
 SECRET = "whsec_" + base64.b64encode(b"a secret for this machine alone!").decode()
 """Secret of the receiver's webhooks; it guards nothing outside this machine."""
@@ -275,7 +276,11 @@ def _event_errors(event: dict[str, Any]) -> list[str]:
 
 
 def channel_settings(receiver: Receiver, kind: str, endpoint: str) -> dict[str, Any]:
-    """The operator's settings of a channel that leads to the receiver."""
+    """The operator's settings of a channel that leads to the receiver, which is never tired."""
+    return {"per_second": _PER_SECOND, **_leading(receiver, kind, endpoint)}
+
+
+def _leading(receiver: Receiver, kind: str, endpoint: str) -> dict[str, Any]:
     match kind:
         case "slack":
             return {"kind": kind, "url": f"{receiver.url}/slack/{endpoint}"}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from notifier.domain.outcomes import Delivered, Outcome, Unknown, Unwell
+from notifier.domain.pacing import Asking
 from notifier.ports import Channel, Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_runtime.failures import Transient
@@ -120,10 +121,10 @@ class OpenGate:
         del notification, attempt
         return True
 
-    async def hold_off(self, channel: str) -> timedelta | None:
+    async def hold_off(self, asking: Asking) -> timedelta | None:
         """Not at all."""
-        del channel
+        del asking
         return None
 
-    async def report(self, channel: str, *, healthy: bool) -> None:
+    async def report(self, account: str, *, healthy: bool) -> None:
         """Forgotten."""

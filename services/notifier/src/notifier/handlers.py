@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
-from notifier.domain.duty import IN_DOUBT, event_of, owed
+from notifier.domain.duty import event_of, owed
 from notifier.domain.outcomes import (
     Delivered,
-    InDoubt,
     Outcome,
     Refused,
     Unknown,
     Unwell,
     retry_at,
 )
+from notifier.domain.pacing import RATES, Asking, Rate
 from notifier.domain.wanted import unwanted
-from notifier.ports import Channel, Gate, Sending
+from notifier.ports import Channel, Earlier, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Basis
@@ -37,11 +37,14 @@ from tocsin_runtime.records import Record
 log = structlog.get_logger()
 
 WORKERS = 4
-"""Calls under way at once to one channel.
+"""Calls under way at once to one endpoint.
 
-Each channel has workers of its own, so that a provider that is slow, or wants to be left alone,
+Each endpoint has workers of its own, so that a provider that is slow, or wants to be left alone,
 holds up no other.
 """
+
+URGENT_WORKERS = 2
+"""More of them, for pages of a policy's worst severity only: whatever else waits or hangs."""
 
 MOST_HOLDS = 50
 """Times a call waits for its provider's rate or circuit before it is made all the same."""
@@ -56,6 +59,21 @@ class _Call:
     incident: str = field(compare=False)
     notification: str = field(compare=False)
     attempt: int = field(compare=False)
+    taken: bool = field(default=False, compare=False)
+
+
+class _Lane:
+    """Calls to one endpoint, worst severity first; bounded by what the log says is attempted."""
+
+    def __init__(self) -> None:
+        self.calls: asyncio.PriorityQueue[_Call] = asyncio.PriorityQueue()
+        self.urgent: asyncio.Queue[_Call] = asyncio.Queue()
+
+    def put(self, call: _Call, *, urgent: bool) -> None:
+        """An urgent call stands in both queues; whoever is free first takes it."""
+        self.calls.put_nowait(call)
+        if urgent:
+            self.urgent.put_nowait(call)
 
 
 class Notifier:
@@ -67,6 +85,8 @@ class Notifier:
 
     Args:
         channels: By the endpoint a policy's channel names.
+        rates: Of endpoints that have another than their kind's.
+        link_to: Where an incident can be read.
         instance: Names this process; different after every start.
     """
 
@@ -80,6 +100,8 @@ class Notifier:
         channels: Mapping[str, Channel],
         gate: Gate,
         instance: str,
+        rates: Mapping[str, Rate] | None = None,
+        link_to: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self._casebook = casebook
         self._policies = policies
@@ -87,9 +109,11 @@ class Notifier:
         self._clock = clock
         self._channels = channels
         self._gate = gate
+        self._rates = rates or {}
+        self._link_to = link_to
         self._instance = instance
         self._made: dict[str, int] = {}
-        self._queues: dict[str, asyncio.PriorityQueue[_Call]] = {}
+        self._lanes: dict[str, _Lane] = {}
         self._group: asyncio.TaskGroup | None = None
         self._number = 0
         self.reconciler = Reconciler(
@@ -117,25 +141,24 @@ class Notifier:
         """Retry what comes due and make calls, for ever."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for queue in self._queues.values():
-                self._staff(queue)
+            for lane in self._lanes.values():
+                self._staff(lane)
             group.create_task(self.reconciler.run())
 
     def waiting(self) -> int:
         """Calls that wait for a worker."""
-        return sum(queue.qsize() for queue in self._queues.values())
+        return sum(lane.calls.qsize() for lane in self._lanes.values())
 
-    def _queue(self, channel: str) -> asyncio.PriorityQueue[_Call]:
-        """The channel's queue, worst severity first; bounded by what the log says is attempted."""
-        queue = self._queues.get(channel)
-        if queue is None:
-            queue = self._queues[channel] = asyncio.PriorityQueue()
-            self._staff(queue)
-        return queue
+    def _lane(self, endpoint: str) -> _Lane:
+        lane = self._lanes.get(endpoint)
+        if lane is None:
+            lane = self._lanes[endpoint] = _Lane()
+            self._staff(lane)
+        return lane
 
-    def _staff(self, queue: asyncio.PriorityQueue[_Call]) -> None:
+    def _staff(self, lane: _Lane) -> None:
         if self._group is not None:
-            for _ in range(WORKERS):
+            for queue in (lane.calls,) * WORKERS + (lane.urgent,) * URGENT_WORKERS:
                 self._group.create_task(self._work(queue))
 
     def _looked(self, state: IncidentState) -> None:
@@ -149,15 +172,20 @@ class Notifier:
             self._made[held.notification] = held.attempts
             self._number += 1
             call = _Call(rank, self._number, state.incident, held.notification, held.attempts)
-            self._queue(held.channel).put_nowait(call)
+            named = in_force.policy.channels.get(held.channel)
+            endpoint = named.endpoint if named is not None else held.channel
+            self._lane(endpoint).put(call, urgent=_urgent(rank, held))
 
     def _ours(self, held: Notification) -> bool:
         attempted = held.status is NotificationStatus.ATTEMPTED
         return attempted and held.attempted_by == self._instance
 
-    async def _work(self, queue: asyncio.PriorityQueue[_Call]) -> None:
+    async def _work(self, queue: asyncio.Queue[_Call]) -> None:
         while True:
-            await self._call(await queue.get())
+            call = await queue.get()
+            if not call.taken:
+                call.taken = True
+                await self._call(call)
 
     def _still(self, call: _Call) -> tuple[IncidentState, Notification, InForce, int] | None:
         found = self._casebook.find(call.incident)
@@ -180,7 +208,7 @@ class Notifier:
         if not await self._gate.claim(call.notification, call.attempt):
             await self._tell(call, Unknown("claimed_elsewhere"), found[1])
             return
-        await self._hold_off(call, found[1].channel)
+        await self._hold_off(call, *found[:3])
         # Asked last, after every wait: what was wanted then may not be wanted now.
         found = self._still(call)
         if found is None:
@@ -197,14 +225,14 @@ class Notifier:
             return
         named = in_force.policy.channels.get(held.channel)
         channel = self._channels.get(named.endpoint) if named is not None else None
-        if channel is None:
+        if named is None or channel is None:
             outcome: Outcome = Refused(
                 "channel_not_configured", f"no settings for channel {held.channel!r}"
             )
         else:
             outcome = await channel.send(self._sending(state, held, in_force))
             healthy = not isinstance(outcome, Unwell | Unknown)
-            await self._gate.report(held.channel, healthy=healthy)
+            await self._gate.report(named.endpoint, healthy=healthy)
         await self._tell(call, outcome, held)
 
     def _unmade(self, call: _Call) -> None:
@@ -213,13 +241,26 @@ class Notifier:
         if self._made.get(call.notification) == call.attempt:
             del self._made[call.notification]
 
-    async def _hold_off(self, call: _Call, channel: str) -> None:
+    async def _hold_off(
+        self, call: _Call, state: IncidentState, held: Notification, in_force: InForce
+    ) -> None:
+        asking = self._asking(state, held, in_force)
+        if asking is None:
+            return
         for _ in range(MOST_HOLDS):
-            wait = await self._gate.hold_off(channel)
+            wait = await self._gate.hold_off(asking)
             if wait is None or self._still(call) is None:
                 return
             await self._clock.sleep(wait)
-        log.warning("call.hurried", channel=channel, notification=call.notification)
+        log.warning("call.hurried", account=asking.account, notification=call.notification)
+
+    def _asking(self, state: IncidentState, held: Notification, in_force: InForce) -> Asking | None:
+        named = in_force.policy.channels.get(held.channel)
+        if named is None:
+            return None
+        rank = severity_rank(in_force.policy, state.severity)
+        rate = self._rates.get(named.endpoint) or RATES[named.kind]
+        return Asking(named.endpoint, rate, urgent=_urgent(rank, held))
 
     def _sending(self, state: IncidentState, held: Notification, in_force: InForce) -> Sending:
         contact = None
@@ -237,7 +278,15 @@ class Notifier:
             opened_at=state.opened_at,
             target=held.target,
             address=contact.email if contact is not None else None,
+            phone=contact.phone if contact is not None else None,
+            handle=contact.slack if contact is not None else None,
             message=held.message,
+            title=state.title,
+            service=state.service,
+            status=str(state.status),
+            by=_by(state),
+            link=self._link_to(state.incident),
+            earlier=_earlier(state, held),
         )
 
     async def _tell(self, call: _Call, outcome: Outcome, held: Notification) -> None:
@@ -250,7 +299,6 @@ class Notifier:
             held: The notification as it was when the call was made.
         """
         now = self._clock.now()
-        policy = IN_DOUBT.get(held.kind, InDoubt.AGAIN_IF_PAGE)
         fact: IncidentFact
         match outcome:
             case Delivered():
@@ -268,14 +316,14 @@ class Notifier:
                     attempt=call.attempt,
                     reason=reason,
                     detail=detail,
-                    retry_at=retry_at(outcome, held, policy, now),
+                    retry_at=retry_at(outcome, held, now),
                 )
             case Unknown(reason):
                 fact = facts.NotificationInDoubt(
                     notification=call.notification,
                     attempt=call.attempt,
                     reason=reason,
-                    retry_at=retry_at(outcome, held, policy, now),
+                    retry_at=retry_at(outcome, held, now),
                 )
         await self._write(call, fact, *_parts(call))
 
@@ -306,3 +354,21 @@ class Notifier:
 
 def _parts(call: _Call) -> tuple[str, str]:
     return call.notification, str(call.attempt)
+
+
+def _urgent(rank: int, held: Notification) -> bool:
+    return rank == 0 and held.purpose is Purpose.PAGE
+
+
+def _by(state: IncidentState) -> str:
+    person = state.resolved_by if state.resolved_at is not None else state.acknowledged_by
+    return person.name if person is not None else ""
+
+
+def _earlier(state: IncidentState, held: Notification) -> tuple[Earlier, ...]:
+    """What the same channel delivered of the incident before, in the order of their requests."""
+    return tuple(
+        Earlier(one.purpose, one.provider_ref, one.message)
+        for one in state.notifications.values()
+        if one.channel == held.channel and one.status is NotificationStatus.DELIVERED
+    )

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from notifier.domain.outcomes import Outcome
+from notifier.domain.pacing import Asking
 from tocsin_contracts.incidents import Message, Purpose, Target
 
 
@@ -89,10 +90,13 @@ class Gate(Protocol):
         """Whether this process may make the attempt; false only if another made it just now."""
         ...
 
-    async def hold_off(self, channel: str, /) -> timedelta | None:
-        """How long to leave a provider alone, or `None` for not at all."""
+    async def hold_off(self, asking: Asking, /) -> timedelta | None:
+        """How long to leave an account or a person alone; `None` if the call may be made now.
+
+        A call that may be made has taken its permits; one that waits has taken none.
+        """
         ...
 
-    async def report(self, channel: str, /, *, healthy: bool) -> None:
+    async def report(self, account: str, /, *, healthy: bool) -> None:
         """Tell how a call went, for the circuit."""
         ...

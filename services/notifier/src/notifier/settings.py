@@ -26,6 +26,9 @@ _WEB = ("https://", "http://")
 class _Channel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    per_second: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Calls a second that this account takes, where it is not what its provider documents."""
+
     def secrets(self) -> list[str]:
         """Every secret in it."""
         values = (getattr(self, name) for name in type(self).model_fields)

@@ -15,14 +15,16 @@ from notifier.adapters.email import EmailChannel, Tls
 from notifier.adapters.github import GitHubChannel
 from notifier.adapters.guarded import Guarded
 from notifier.adapters.jira import JiraChannel
+from notifier.adapters.local_gate import LocalGate
 from notifier.adapters.pagerduty import PagerDutyChannel, Rest
-from notifier.adapters.redis_gate import OpenGate, RedisGate
+from notifier.adapters.redis_gate import RedisGate
 from notifier.adapters.slack import SlackChannel
 from notifier.adapters.slack_app import SlackAppChannel
 from notifier.adapters.statuspage import StatuspageChannel
 from notifier.adapters.teams import TeamsChannel
 from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
+from notifier.domain.pacing import Rate
 from notifier.domain.redacting import Redactor
 from notifier.handlers import Notifier
 from notifier.ports import Channel, Gate
@@ -61,6 +63,8 @@ async def wire(runtime: Runtime, settings: NotifierSettings) -> None:
         clock=runtime.clock,
         channels=_channels(runtime, settings),
         gate=_gate(runtime, settings),
+        rates=_rates(settings),
+        link_to=settings.link_to,
         instance=f"{socket.gethostname()}-{os.getpid()}-{started}",
     )
     policies.on_change(handler.reconciler.policy_changed)
@@ -177,10 +181,17 @@ def _open(secret: SecretStr) -> str:
     return secret.get_secret_value()
 
 
+def _rates(settings: NotifierSettings) -> dict[str, Rate]:
+    return {
+        name: Rate.per_second(channel.per_second)
+        for name, channel in settings.channels.items()
+        if channel.per_second is not None
+    }
+
+
 def _gate(runtime: Runtime, settings: NotifierSettings) -> Gate:
     if settings.redis_url is None:
-        return OpenGate()
-    kinds = {name: channel.kind for name, channel in settings.channels.items()}
-    gate = RedisGate(settings.redis_url.get_secret_value(), kinds)
+        return LocalGate(runtime.clock)
+    gate = RedisGate(settings.redis_url.get_secret_value(), runtime.clock)
     runtime.on_stop(gate.close)
     return gate

@@ -1,108 +1,141 @@
-"""The gate on Redis: claims, rate limits and circuits that every instance shares.
+"""The gate on Redis: claims, rates and circuits that every instance shares.
 
-All of it may be forgotten: with Redis away or flushed, everything passes. A call to Redis may cost
-a page `TIMEOUT` at most.
+All of it may be forgotten. With Redis away each process keeps the rates and circuits it knows of
+by itself, which is less exact and stops no page. A call to Redis may cost a page `TIMEOUT` at
+most, and after one that failed Redis is left alone for `AWAY_FOR`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
-from limits import RateLimitItemPerSecond
-from limits.aio.storage import RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+
+from notifier.adapters.local_gate import BREAKS_AFTER, OPEN_FOR, LocalGate
+from notifier.domain.pacing import Asking
+from tocsin_runtime.ports import Clock
 
 log = structlog.get_logger()
 
 TIMEOUT = timedelta(milliseconds=100)
+AWAY_FOR = timedelta(seconds=1)
 CLAIM_FOR = timedelta(seconds=30)
-BREAKS_AFTER = 5
-"""Failures in a row after which a provider is left alone for `OPEN_FOR`."""
-OPEN_FOR = timedelta(seconds=5)
-RATES = {"slack": 10, "pagerduty": 50, "webhook": 50, "email": 20, "": 50}
-"""Calls a second to one channel, by kind; providers' own answers slow us further."""
+FORGIVEN_AFTER = timedelta(minutes=2)
+"""Failures of a provider that nobody called since are forgotten after this long."""
+
+_PREFIX = "tocsin:"
+_T = TypeVar("_T")
+
+# All permits or none, by the clock of Redis, which is the one that all instances share. The
+# arithmetic is that of notifier.domain.pacing.admit.
+_ADMIT = """
+local opened = redis.call('PTTL', KEYS[1])
+if opened > 0 then return opened end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local wait, starts = 0, {}
+for i = 2, #KEYS do
+  local every, burst = tonumber(ARGV[2 * i - 3]), tonumber(ARGV[2 * i - 2])
+  local start = math.max(tonumber(redis.call('GET', KEYS[i]) or now), now)
+  wait = math.max(wait, start - (burst - 1) * every - now)
+  starts[i] = start + every
+end
+if wait > 0 then return wait end
+for i = 2, #KEYS do
+  redis.call('SET', KEYS[i], string.format('%d', starts[i]), 'PX', starts[i] - now)
+end
+return 0
+"""
+
+_REPORT = """
+local failures = redis.call('INCR', KEYS[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+if failures >= tonumber(ARGV[2]) then redis.call('SET', KEYS[2], '1', 'PX', ARGV[3]) end
+return failures
+"""
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
 
 
 class RedisGate:
-    """A `Gate` that fails open."""
+    """A `Gate` that falls back to this process.
 
-    def __init__(self, url: str, kinds: Mapping[str, str]) -> None:
+    Args:
+        prefix: Of every key; tests that share a Redis have one each.
+    """
+
+    def __init__(self, url: str, clock: Clock, prefix: str = _PREFIX) -> None:
         seconds = TIMEOUT.total_seconds()
         self._redis: Redis = Redis.from_url(
             url, socket_timeout=seconds, socket_connect_timeout=seconds
         )
-        storage = RedisStorage(
-            f"async+{url}",
-            implementation="redispy",
-            socket_timeout=seconds,
-            socket_connect_timeout=seconds,
-        )
-        self._limiter = SlidingWindowCounterRateLimiter(storage)
-        self._kinds = kinds
+        self._clock = clock
+        self._prefix = prefix
+        self._local = LocalGate(clock)
+        self._away_until = 0.0
 
     async def claim(self, notification: str, attempt: int) -> bool:
         """True unless another process claimed this attempt within `CLAIM_FOR`."""
-        try:
-            taken = await self._redis.set(
-                f"tocsin:claim:{notification}:{attempt}",
-                "1",
-                nx=True,
-                px=int(CLAIM_FOR.total_seconds() * 1000),
-            )
-        except RedisError as error:
-            log.warning("gate.bypassed", what="claim", error=type(error).__name__)
-            return True
-        return bool(taken)
 
-    async def hold_off(self, channel: str) -> timedelta | None:
-        """Time until the channel's circuit closes or its window has room."""
-        kind = self._kinds.get(channel, "")
-        limit = RateLimitItemPerSecond(RATES.get(kind, RATES[""]))
-        try:
-            failures = await self._redis.get(f"tocsin:circuit:{channel}")
-            if failures is not None and int(failures) >= BREAKS_AFTER:
-                left = await self._redis.pttl(f"tocsin:circuit:{channel}")
-                return timedelta(milliseconds=max(int(left), 1))
-            if await self._limiter.hit(limit, "tocsin", channel):
-                return None
-        except RedisError as error:
-            log.warning("gate.bypassed", what="hold_off", error=type(error).__name__)
-            return None
-        return timedelta(milliseconds=200)
+        async def ask() -> bool:
+            name = f"{self._prefix}claim:{notification}:{attempt}"
+            taken = await self._redis.set(name, "1", nx=True, px=_milliseconds(CLAIM_FOR))
+            return bool(taken)
 
-    async def report(self, channel: str, *, healthy: bool) -> None:
+        return await self._asked("claim", ask, lambda: self._local.claim(notification, attempt))
+
+    async def hold_off(self, asking: Asking) -> timedelta | None:
+        """Time until the account's circuit closes and there is room for the call."""
+        permits = asking.permits()
+        keys = [f"circuit:{asking.account}", *(f"rate:{key}" for key in permits)]
+        numbers = [number for rate in permits.values() for number in (rate.every, rate.burst)]
+
+        async def ask() -> timedelta | None:
+            names = [f"{self._prefix}{key}" for key in keys]
+            wait = int(await self._redis.eval(_ADMIT, len(names), *names, *numbers))
+            return timedelta(milliseconds=wait) if wait > 0 else None
+
+        return await self._asked("hold_off", ask, lambda: self._local.hold_off(asking))
+
+    async def report(self, account: str, *, healthy: bool) -> None:
         """Close the circuit, or count one more failure towards opening it."""
-        name = f"tocsin:circuit:{channel}"
-        try:
+        names = [f"{self._prefix}failures:{account}", f"{self._prefix}circuit:{account}"]
+
+        async def ask() -> None:
             if healthy:
-                await self._redis.delete(name)
+                await self._redis.delete(*names)
                 return
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.incr(name)
-            pipeline.pexpire(name, int(OPEN_FOR.total_seconds() * 1000))
-            await pipeline.execute()
-        except RedisError as error:
-            log.warning("gate.bypassed", what="report", error=type(error).__name__)
+            forgiven, opened = _milliseconds(FORGIVEN_AFTER), _milliseconds(OPEN_FOR)
+            await self._redis.eval(_REPORT, 2, *names, forgiven, BREAKS_AFTER, opened)
+
+        # This process remembers too, so that it is not without a circuit when Redis goes.
+        await self._local.report(account, healthy=healthy)
+        await self._asked("report", ask, _nothing)
 
     async def close(self) -> None:
         """Let go of the connections."""
         await self._redis.aclose()
 
+    async def _asked(
+        self,
+        what: str,
+        ask: Callable[[], Awaitable[_T]],
+        otherwise: Callable[[], Awaitable[_T]],
+    ) -> _T:
+        if self._clock.monotonic() >= self._away_until:
+            try:
+                return await ask()
+            except (RedisError, OSError) as error:
+                self._away_until = self._clock.monotonic() + AWAY_FOR.total_seconds()
+                log.warning("gate.bypassed", what=what, error=type(error).__name__)
+        return await otherwise()
 
-class OpenGate:
-    """The gate without a store: everything passes."""
 
-    async def claim(self, _notification: str, _attempt: int) -> bool:
-        """Always."""
-        return True
-
-    async def hold_off(self, _channel: str) -> timedelta | None:
-        """Never."""
-        return None
-
-    async def report(self, _channel: str, *, healthy: bool) -> None:
-        """Forgotten."""
+async def _nothing() -> None:
+    """What is left to do without Redis."""

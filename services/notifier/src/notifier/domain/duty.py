@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
 
-from notifier.domain.outcomes import InDoubt, Unknown, retry_at
+from notifier.domain.outcomes import Unknown, retry_at
 from notifier.domain.wanted import Wanted, unwanted, wanted
 from notifier.domain.wording import message_for
 from tocsin_casebook import InForce, Owed
@@ -17,14 +16,6 @@ from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification, NotificationStatus
 
 SOURCE = "tocsin/notifier"
-
-IN_DOUBT: Mapping[str, InDoubt] = {
-    "pagerduty": InDoubt.SAME_KEY,
-    "webhook": InDoubt.SAME_KEY,
-    "email": InDoubt.SAME_KEY,
-    "slack": InDoubt.AGAIN_IF_PAGE,
-}
-"""By kind of channel. Mail goes again under the same Message-ID, which mail clients merge."""
 
 
 def owed(
@@ -105,12 +96,11 @@ def _go_on(
     if held.status is NotificationStatus.ATTEMPTED:
         if held.attempted_by != instance:
             doubt = Unknown("the process that called is gone")
-            policy = IN_DOUBT.get(held.kind, InDoubt.AGAIN_IF_PAGE)
             fact = facts.NotificationInDoubt(
                 notification=held.notification,
                 attempt=held.attempts,
                 reason=doubt.reason,
-                retry_at=retry_at(doubt, held, policy, now),
+                retry_at=retry_at(doubt, held, now),
             )
             writer.write(fact, held.notification, str(held.attempts))
         return None

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
-from tocsin_contracts.incidents import Purpose
+from notifier.domain.doubt import in_doubt, tried_again
 from tocsin_incident.state import Notification
-
-
-class InDoubt(StrEnum):
-    """What a channel does with an attempt whose outcome is not known."""
-
-    SAME_KEY = "same_key"
-    """Try again: the provider merges by the key, so it cannot happen twice."""
-    AGAIN_IF_PAGE = "again_if_page"
-    """Try again if it pages someone: twice is better than never. Leave anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +63,13 @@ def wait_after(attempt: int) -> timedelta:
     return min(_FIRST_WAIT * (1 << doublings), _LONGEST_WAIT)
 
 
-def retry_at(
-    outcome: Unwell | Unknown, held: Notification, policy: InDoubt, now: datetime
-) -> datetime | None:
+def retry_at(outcome: Unwell | Unknown, held: Notification, now: datetime) -> datetime | None:
     """When to try again, or `None` for never."""
     if held.attempts >= MOST_ATTEMPTS:
         return None
+    wait = wait_after(held.attempts)
     if isinstance(outcome, Unwell):
-        wait = wait_after(held.attempts)
         return now + max(wait, outcome.retry_after or wait)
-    if policy is InDoubt.SAME_KEY or held.purpose is Purpose.PAGE:
-        return now + wait_after(held.attempts)
+    if tried_again(in_doubt(held.kind, held.purpose), held.purpose):
+        return now + wait
     return None
