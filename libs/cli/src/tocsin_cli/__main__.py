@@ -15,7 +15,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from tocsin_cli import bundles, connection, postmortems, replaying
+from tocsin_cli import bundles, connection, postmortems, replaying, reports
 from tocsin_cli.exits import Exit, NotFound, Unreachable
 from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
 from tocsin_cli.stack.problems import StackProblem
@@ -47,6 +47,7 @@ app.add_typer(letters_app, name="dead-letters")
 replaying.register(app)
 bundles.register(app)
 postmortems.register(app)
+reports.register(app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]

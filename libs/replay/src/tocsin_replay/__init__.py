@@ -24,6 +24,14 @@ from tocsin_replay.hashing import (
 from tocsin_replay.held import (
     HeldLog,
 )
+from tocsin_replay.measuring import (
+    Measures,
+    measures,
+    measures_picture,
+    measures_table,
+    spread,
+    summaries,
+)
 from tocsin_replay.moments import (
     Cited,
     Moment,
@@ -95,6 +103,7 @@ __all__ = [
     "HeldLog",
     "Key",
     "Link",
+    "Measures",
     "Moment",
     "Paged",
     "Progress",
@@ -115,6 +124,9 @@ __all__ = [
     "gather_all",
     "in_force",
     "known_at",
+    "measures",
+    "measures_picture",
+    "measures_table",
     "moment_after",
     "moment_at",
     "open_bundle",
@@ -133,11 +145,13 @@ __all__ = [
     "report",
     "report_markdown",
     "response_targets",
+    "spread",
     "state_hash",
     "state_of",
     "states_at",
     "states_of",
     "steps",
+    "summaries",
     "summarise",
     "system_hash",
     "timeline",

@@ -120,19 +120,7 @@ def picture(found: Summary, policy: Policy | None = None) -> str:
     axis = _axis(canvas, top, bottom)
     canvas.y = bottom + 16
     _legend(canvas)
-    height = round(canvas.y + 16)
-    style = (
-        "text{font:12px system-ui,sans-serif;fill:" + _INK + "}"
-        ".heading{font-weight:600;fill:#52606d}.small{font-size:10.5px;fill:#52606d}"
-        ".big{font-size:17px;font-weight:600}.in{fill:#fff;font-weight:600}"
-    )
-    body = "".join([*axis, *canvas.parts])
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
-        f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label={quoteattr(_spoken(found))}>'
-        f"<style>{style}</style>"
-        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>{body}</svg>\n'
-    )
+    return _document([*axis, *canvas.parts], round(canvas.y + 16), _spoken(found))
 
 
 def _range(found: Summary) -> tuple[datetime, datetime]:
@@ -539,6 +527,52 @@ def _legend(canvas: _Canvas) -> None:
     canvas.row(14)
 
 
+Bar = tuple[str, float, str]
+"""A label, a length, and the figure that stands at its end."""
+
+
+def bars(title: str, panels: Sequence[tuple[str, Sequence[Bar]]]) -> str:
+    """Panels of horizontal bars as an SVG document; each panel has its own scale."""
+    now = datetime(2000, 1, 1)  # noqa: DTZ001 - bars have no time
+    canvas = _Canvas(now, now)
+    canvas.y = 30
+    canvas.add(_element("text", {"x": 16, "y": canvas.y, "class": "big"}, title))
+    canvas.y += 8
+    for name, held in panels:
+        if not held:
+            continue
+        canvas.heading(name)
+        longest = max(length for _, length, _ in held) or 1.0
+        for label, length, figure in held:
+            canvas.label(label)
+            width = round(length / longest * (WIDTH - LEFT - RIGHT - 140), 1)
+            shape = {"x": LEFT, "y": canvas.y + 5, "width": max(1.0, width), "height": 13}
+            at = {"x": LEFT + max(1.0, width) + 6, "y": canvas.y + 16, "class": "small"}
+            mark = _element("rect", shape | {"rx": 2, "fill": "#4f7ea8"})
+            canvas.add(mark + _element("text", at, figure), f"{label}: {figure}")
+            canvas.row(19)
+    return _document(canvas.parts, round(canvas.y + 16), title)
+
+
+def _document(parts: Sequence[str], height: int, said: str) -> str:
+    style = (
+        "text{font:12px system-ui,sans-serif;fill:" + _INK + "}"
+        ".heading{font-weight:600;fill:#52606d}.small{font-size:10.5px;fill:#52606d}"
+        ".big{font-size:17px;font-weight:600}.in{fill:#fff;font-weight:600}"
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
+        f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label={quoteattr(_clean(said))}>'
+        f"<style>{style}</style>"
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>{"".join(parts)}</svg>\n'
+    )
+
+
+def _clean(text: str) -> str:
+    # XML knows no control characters, and alerts come from outside.
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def _clock(at: datetime) -> str:
     return at.strftime("%H:%M:%S")
 
@@ -551,6 +585,4 @@ def _element(name: str, attributes: dict[str, object], text: str | None = None) 
     shown = "".join(f" {key}={quoteattr(str(value))}" for key, value in attributes.items())
     if text is None:
         return f"<{name}{shown}/>"
-    # XML knows no control characters, and alerts come from outside.
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    return f"<{name}{shown}>{escape(clean)}</{name}>"
+    return f"<{name}{shown}>{escape(_clean(text))}</{name}>"

@@ -1,0 +1,421 @@
+"""How it went over many incidents: times, promises, noise, nights; and a picture of it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Group as Rendered
+from rich.table import Table
+
+from tocsin_contracts.incidents import Opened
+from tocsin_policy import Policy
+from tocsin_replay.picturing import bars, duration
+from tocsin_replay.reading import Progress, Recorded, Version, each_fact, promised, state_of
+from tocsin_replay.summing import Summary, summarise
+from tocsin_runtime.ports import Reader
+
+NIGHT_BEGINS = time(22)
+NIGHT_ENDS = time(7)
+"""When somebody who is paged is woken, by the clock on the wall of their schedule."""
+
+FLAPS = 3
+"""Episodes of one alert, in the whole range, from which it counts as flapping."""
+
+MOST_ROWS = 10
+"""Alerts and people that a table names."""
+
+
+class Measured(BaseModel):
+    """A frozen part of the measures."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Spread(Measured):
+    """How long something took, over those incidents in which it happened."""
+
+    count: int
+    mean: timedelta
+    median: timedelta
+    p90: timedelta
+    longest: timedelta
+
+
+class Group(Measured):
+    """Incidents that have something in common.
+
+    Attributes:
+        by: `all`, `system`, `severity`, `service` or `hour` (UTC, of the opening).
+        targets_met: Of `targets_set`, the response targets that were met.
+    """
+
+    by: str
+    name: str
+    incidents: int
+    detect: Spread | None
+    acknowledge: Spread | None
+    mitigate: Spread | None
+    resolve: Spread | None
+    targets_set: int
+    targets_met: int
+    updates_promised: int
+    updates_kept: int
+    pages: int
+
+
+class Noise(Measured):
+    """What disturbed people, and what of it led to nothing.
+
+    Attributes:
+        to_nothing: Incidents that paged somebody, in which nobody did anything and that ended
+            when their alerts cleared.
+        flapping: Alerts, by name and labels, with `FLAPS` episodes or more.
+    """
+
+    pages: int
+    pages_per_incident: float
+    superseded: int
+    failed: int
+    to_nothing: int
+    reopened: int
+    alerts: int
+    alerts_per_incident: float
+    flapping: dict[str, int]
+
+
+class Person(Measured):
+    """What it asked of one person. Several channels of one page are one page."""
+
+    name: str
+    pages: int
+    night_pages: int
+    nights: int
+
+
+class Worst(Measured):
+    """An alert by what it cost."""
+
+    name: str
+    incidents: int
+    pages: int
+    pages_to_nothing: int
+
+
+class Measures(Measured):
+    """How it went."""
+
+    since: datetime
+    until: datetime
+    groups: tuple[Group, ...]
+    noise: Noise
+    people: tuple[Person, ...]
+    worst: tuple[Worst, ...]
+
+
+async def summaries(
+    reader: Reader,
+    versions: Sequence[Version],
+    since: datetime,
+    until: datetime,
+    progress: Progress | None = None,
+) -> tuple[Summary, ...]:
+    """What each incident that opened in `[since, until)` came to, drills excepted."""
+    facts: dict[str, list[Recorded]] = {}
+    async for one in each_fact(reader, progress):
+        held = facts.get(one.event.subject)
+        if held is not None:
+            held.append(one)
+        elif isinstance(one.event.fact, Opened) and since <= one.event.occurred_at < until:
+            facts[one.event.subject] = [one]
+    found = []
+    for recorded in facts.values():
+        state = state_of(recorded)
+        if state is not None and not state.drill:
+            found.append(summarise(recorded, promised(versions, state)))
+    return tuple(sorted(found, key=lambda one: (one.opened_at, one.incident)))
+
+
+def measures(
+    incidents: Sequence[Summary],
+    policies: Mapping[str, Policy],
+    since: datetime,
+    until: datetime,
+) -> Measures:
+    """The measures of these incidents.
+
+    Args:
+        policies: By system; they say in which time zone somebody's night is.
+    """
+    groups = [_group("all", "all", incidents)]
+    ranks = {
+        (system, name): rank
+        for system, policy in policies.items()
+        for name, rank in policy.ranks.items()
+    }
+    for by, key, order in (
+        ("system", lambda one: one.system, str),
+        ("severity", lambda one: one.worst, lambda name: _rank(ranks, name)),
+        ("service", lambda one: one.service or "-", str),
+        ("hour", lambda one: f"{one.opened_at:%H}", str),
+    ):
+        groups.extend(_grouped(by, incidents, key, order))
+    return Measures(
+        since=since,
+        until=until,
+        groups=tuple(groups),
+        noise=_noise(incidents),
+        people=_people(incidents, policies),
+        worst=_worst(incidents),
+    )
+
+
+def _rank(ranks: Mapping[tuple[str, str], int], name: str) -> str:
+    places = [rank for (_, severity), rank in ranks.items() if severity == name]
+    return f"{min(places, default=99):02}{name}"
+
+
+def _grouped(
+    by: str,
+    incidents: Sequence[Summary],
+    key: Callable[[Summary], str],
+    order: Callable[[str], str],
+) -> Iterable[Group]:
+    held: dict[str, list[Summary]] = defaultdict(list)
+    for one in incidents:
+        held[key(one)].append(one)
+    for name in sorted(held, key=order):
+        yield _group(by, name, held[name])
+
+
+def _group(by: str, name: str, incidents: Sequence[Summary]) -> Group:
+    verdicts = [t.met for one in incidents for t in one.response_targets if t.met is not None]
+    outcomes = [u.outcome for one in incidents for u in one.updates if u.due_at is not None]
+    return Group(
+        by=by,
+        name=name,
+        incidents=len(incidents),
+        detect=spread(one.time_to_detect for one in incidents),
+        acknowledge=spread(one.time_to_acknowledge for one in incidents),
+        mitigate=spread(one.time_to_mitigate for one in incidents),
+        resolve=spread(one.time_to_resolve for one in incidents),
+        targets_set=len(verdicts),
+        targets_met=verdicts.count(True),
+        updates_promised=len(outcomes),
+        updates_kept=outcomes.count("in time"),
+        pages=sum(len(_pages(one)) for one in incidents),
+    )
+
+
+def spread(lengths: Iterable[timedelta | None]) -> Spread | None:
+    """How these durations lie; `None` where there is none. Percentiles are values that occurred.
+
+    >>> spread([timedelta(seconds=1), None, timedelta(seconds=3)]).mean
+    datetime.timedelta(seconds=2)
+    """
+    known = sorted(length for length in lengths if length is not None)
+    if not known:
+        return None
+    return Spread(
+        count=len(known),
+        mean=sum(known, timedelta(0)) / len(known),
+        median=known[math.ceil(0.5 * len(known)) - 1],
+        p90=known[math.ceil(0.9 * len(known)) - 1],
+        longest=known[-1],
+    )
+
+
+def _pages(one: Summary) -> dict[tuple[str, int, int], datetime]:
+    """When whom a level paged; a page that goes out over two channels is one."""
+    found: dict[tuple[str, int, int], datetime] = {}
+    for page in one.pages:
+        if page.sent_at is not None:
+            key = (page.name, page.generation, page.level)
+            found[key] = min(page.sent_at, found.get(key, page.sent_at))
+    return found
+
+
+def _to_nothing(one: Summary) -> bool:
+    return bool(_pages(one)) and not one.answers and one.resolved_at is not None
+
+
+def _noise(incidents: Sequence[Summary]) -> Noise:
+    pages = sum(len(_pages(one)) for one in incidents)
+    alerts = sum(len(one.alerts) for one in incidents)
+    statuses = Counter(page.status for one in incidents for page in one.pages)
+    episodes = Counter(
+        f"{alert.name}{{{', '.join(f'{k}={v}' for k, v in sorted(alert.labels.items()))}}}"
+        for one in incidents
+        for alert in one.alerts
+    )
+    moves = [
+        (before.to, after.to)
+        for one in incidents
+        for before, after in zip(one.statuses, one.statuses[1:], strict=False)
+    ]
+    return Noise(
+        pages=pages,
+        pages_per_incident=round(pages / max(1, len(incidents)), 2),
+        superseded=statuses["superseded"],
+        failed=statuses["failed"],
+        to_nothing=sum(map(_to_nothing, incidents)),
+        reopened=sum(
+            before in {"resolved", "reviewed"} and after == "open" for before, after in moves
+        ),
+        alerts=alerts,
+        alerts_per_incident=round(alerts / max(1, len(incidents)), 2),
+        flapping={name: n for name, n in sorted(episodes.items()) if n >= FLAPS},
+    )
+
+
+def _people(incidents: Sequence[Summary], policies: Mapping[str, Policy]) -> tuple[Person, ...]:
+    pages: Counter[str] = Counter()
+    at_night: Counter[str] = Counter()
+    nights: dict[str, set[datetime]] = defaultdict(set)
+    zones = {system: _zones(policy) for system, policy in policies.items()}
+    for one in incidents:
+        for (name, _, _), at in _pages(one).items():
+            pages[name] += 1
+            local = at.astimezone(zones.get(one.system, {}).get(name, UTC))
+            if local.time() >= NIGHT_BEGINS or local.time() < NIGHT_ENDS:
+                at_night[name] += 1
+                # The night of a page at 03:00 is the one that began the day before.
+                began = local - timedelta(hours=12)
+                nights[name].add(began.replace(hour=0, minute=0, second=0, microsecond=0))
+    found = [
+        Person(name=name, pages=count, night_pages=at_night[name], nights=len(nights[name]))
+        for name, count in pages.items()
+    ]
+    return tuple(sorted(found, key=lambda p: (-p.night_pages, -p.pages, p.name)))
+
+
+def _zones(policy: Policy) -> dict[str, tzinfo]:
+    """The time zone of everybody, by name: that of a schedule they are in, else of the first."""
+    zones: dict[str, tzinfo] = {}
+    for schedule in policy.schedules.values():
+        zone = ZoneInfo(schedule.time_zone)
+        for layer in schedule.layers:
+            for contact in layer.participants:
+                held = policy.contacts.get(contact)
+                if held is not None:
+                    zones.setdefault(held.name, zone)
+    if zones:
+        first = next(iter(zones.values()))
+        for held in policy.contacts.values():
+            zones.setdefault(held.name, first)
+    return zones
+
+
+def _worst(incidents: Sequence[Summary]) -> tuple[Worst, ...]:
+    in_incidents: Counter[str] = Counter()
+    pages: Counter[str] = Counter()
+    to_nothing: Counter[str] = Counter()
+    for one in incidents:
+        if not one.alerts:
+            continue
+        # The one that opened it paged; those that joined did not.
+        name = one.alerts[0].name
+        in_incidents[name] += 1
+        count = len(_pages(one))
+        pages[name] += count
+        if _to_nothing(one):
+            to_nothing[name] += count
+    found = [
+        Worst(name=name, incidents=n, pages=pages[name], pages_to_nothing=to_nothing[name])
+        for name, n in in_incidents.items()
+    ]
+    return tuple(sorted(found, key=lambda w: (-w.pages_to_nothing, -w.pages, w.name)))
+
+
+def measures_table(found: Measures) -> Rendered:
+    """The measures for a terminal."""
+    times = Table(
+        title=f"{found.since:%Y-%m-%d} to {found.until:%Y-%m-%d %H:%M} UTC: mean (90 %)",
+        title_justify="left",
+        box=None,
+    )
+    for column in ("by", "", "incidents", "detect", "acknowledge", "mitigate", "resolve"):
+        times.add_column(column)
+    for column in ("targets met", "updates kept", "pages"):
+        times.add_column(column, justify="right")
+    for group in found.groups:
+        times.add_row(
+            group.by,
+            group.name,
+            str(group.incidents),
+            *map(_shown, (group.detect, group.acknowledge, group.mitigate, group.resolve)),
+            f"{group.targets_met}/{group.targets_set}",
+            f"{group.updates_kept}/{group.updates_promised}",
+            str(group.pages),
+        )
+    people = Table("woken", "pages", "at night", "nights", box=None)
+    for person in found.people[:MOST_ROWS]:
+        people.add_row(person.name, str(person.pages), str(person.night_pages), str(person.nights))
+    worst = Table("alert", "incidents", "pages", "that led to nothing", box=None)
+    for alert in found.worst[:MOST_ROWS]:
+        worst.add_row(
+            alert.name, str(alert.incidents), str(alert.pages), str(alert.pages_to_nothing)
+        )
+    noise = found.noise
+    return Rendered(
+        times,
+        "",
+        people,
+        "",
+        worst,
+        "",
+        f"{noise.pages} pages, {noise.pages_per_incident} an incident; {noise.superseded} messages "
+        f"no longer wanted, {noise.failed} failed; {noise.to_nothing} incidents paged for nothing; "
+        f"{noise.reopened} reopened; {len(noise.flapping)} alerts flapped; "
+        f"{noise.alerts_per_incident} alerts an incident",
+    )
+
+
+def _shown(held: Spread | None) -> str:
+    return "-" if held is None else f"{duration(held.mean)} ({duration(held.p90)})"
+
+
+def measures_picture(found: Measures) -> str:
+    """The measures as an SVG document: bars, each with its figure."""
+    by_severity = [group for group in found.groups if group.by == "severity"]
+    hours = {group.name: group.incidents for group in found.groups if group.by == "hour"}
+    panels = [
+        (
+            "time to acknowledge, mean, by severity",
+            [_bar(group.name, group.acknowledge) for group in by_severity],
+        ),
+        (
+            "time to resolve, mean, by severity",
+            [_bar(group.name, group.resolve) for group in by_severity],
+        ),
+        (
+            "incidents by hour of the day (UTC)",
+            [
+                (f"{hour:02}", float(hours.get(f"{hour:02}", 0)), str(hours.get(f"{hour:02}", 0)))
+                for hour in range(24)
+            ],
+        ),
+        (
+            "pages at night, by person",
+            [(p.name, float(p.night_pages), str(p.night_pages)) for p in found.people[:MOST_ROWS]],
+        ),
+        (
+            "pages that led to nothing, by alert",
+            [
+                (alert.name, float(alert.pages_to_nothing), str(alert.pages_to_nothing))
+                for alert in found.worst[:MOST_ROWS]
+            ],
+        ),
+    ]
+    title = f"{found.groups[0].incidents} incidents, {found.since:%Y-%m-%d} to "
+    return bars(f"{title}{found.until:%Y-%m-%d}", panels)
+
+
+def _bar(name: str, held: Spread | None) -> tuple[str, float, str]:
+    if held is None:
+        return name, 0.0, "never"
+    return name, held.mean.total_seconds(), f"{duration(held.mean)} ({held.count})"
