@@ -130,6 +130,11 @@ class DoorUnderTest:
                     self.dead_letters.append((record, error))
             self._handled[topic] = len(records)
 
+    async def again(self) -> None:
+        """Have the stage handle everything once more, as after a crash."""
+        self._handled = dict.fromkeys(self._handled, 0)
+        await self.normalise()
+
     def raw(self) -> list[Record]:
         """Records of both raw lanes."""
         return [*self.log.records(RAW_URGENT), *self.log.records(RAW)]

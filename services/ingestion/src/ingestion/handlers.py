@@ -11,6 +11,7 @@ from ingestion.domain.answers import VERBS, Answer, Verb, answer_event
 from ingestion.domain.context import Context, Known, Memory, completed
 from ingestion.domain.delivery import Delivery, Given, Malformed, Received
 from ingestion.domain.normalising import UNCLAIMED, normalise, place_of, urgent
+from ingestion.domain.people import contact_of
 from ingestion.domain.sources import Sources
 from ingestion.domain.sources.source import Source, Taken
 from ingestion.ports import Lookups
@@ -44,7 +45,7 @@ class Door:
         sources: Every kind of sender.
         lookups: What the log knows of alerts named by key; without it, only what this door
             remembers.
-        people: What sources call a person, as `source:name`, and what the policies do.
+        people: Contacts by what sources call them (`slack:U123`), beside what policies say.
     """
 
     def __init__(
@@ -177,18 +178,38 @@ class Door:
         answer = delivery.answer
         if answer is None:
             return context, ""
-        by = self._people.get(f"{answer.via}:{answer.by}")
-        incident = answer.incident
-        if incident is None and answer.fingerprint is not None:
-            incident = await self._holder(answer.fingerprint, labels)
-        context = context.model_copy(update={"by": by, "incident": incident})
+        contact = self._contact(answer)
+        context = context.model_copy(update={"by": contact})
+        if contact is None and answer.only_contacts:
+            return context, "no policy knows this sender"
+        incident = answer.incident or await self._meant(answer, contact, labels)
+        context = context.model_copy(update={"incident": incident})
         if incident is None:
-            return context, "no open incident holds this alert"
+            return context, "no open incident is meant by it"
         try:
             self._check(incident)
         except UnknownIncident as error:
             return context, str(error)
         return context, ""
+
+    def _contact(self, answer: Given) -> str | None:
+        """The contact of a policy who answers, by settings or by what policies say of people."""
+        named = self._people.get(f"{answer.via}:{answer.handle or answer.by}")
+        return named or contact_of(self._policies.all(), answer)
+
+    async def _meant(
+        self, answer: Given, contact: str | None, labels: Mapping[str, str]
+    ) -> str | None:
+        if answer.fingerprint is not None:
+            return await self._holder(answer.fingerprint, labels)
+        if answer.code is None or contact is None or self._lookups is None:
+            return None
+        for policy in self._policies.all():
+            if contact in policy.contacts:
+                found = await self._lookups.coded(policy.system, answer.code, contact)
+                if found is not None:
+                    return found
+        return None
 
     async def _known(self, identity: str, *, ask: bool) -> Known | None:
         """What is known of an alert; the log is asked only where nothing can be done without."""

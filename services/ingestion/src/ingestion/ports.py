@@ -18,6 +18,14 @@ class Lookups(Protocol):
         """
         ...
 
+    async def coded(self, system: str, code: str, contact: str) -> str | None:
+        """The newest open incident of a system with this reply code that paged this contact.
+
+        Raises:
+            Transient: The log is away.
+        """
+        ...
+
     async def incident(self, system: str, fingerprint: str) -> str | None:
         """The newest open incident of a system in which this alert fires.
 

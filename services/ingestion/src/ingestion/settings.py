@@ -43,6 +43,10 @@ class IngestionSettings(RuntimeSettings):
         description='Secrets of sources, JSON: `{"github": [{"secret": "…", "labels": {…}}]}`. '
         "See the page on sources.",
     )
+    mappings: dict[str, dict[str, object]] = Field(
+        default_factory=dict,
+        description="Sources of any JSON, by name: CEL expressions, see the page on sources.",
+    )
     people: dict[str, str] = Field(
         default_factory=dict,
         description='Contacts by what sources call them, JSON: `{"slack:U123": "alice"}`.',

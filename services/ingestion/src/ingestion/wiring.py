@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ingestion.adapters.alertmanager_api import AlertmanagerApi, Silences
 from ingestion.adapters.amazon import HttpAmazon
 from ingestion.adapters.http import HttpDoor
 from ingestion.adapters.lookups import LogLookups
 from ingestion.domain.authentication import Key
-from ingestion.domain.sources import Sources
+from ingestion.domain.sources import BUILT_IN, Sources
+from ingestion.domain.sources.source import Source
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
 from ingestion.settings import IngestionSettings
 from tocsin_casebook import Policies
@@ -20,7 +23,7 @@ URGENT_GROUP = "ingestion.urgent"
 
 async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     """Put ingestion together: the door, and the stage behind it."""
-    sources = Sources()
+    sources = Sources((*BUILT_IN, *_mapped(settings)))
     keys = {
         name: [Key(key.secret, key.labels) for key in held]
         for name, held in settings.source_keys.items()
@@ -71,3 +74,16 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     runtime.consume(stage, (RAW_URGENT,), group=URGENT_GROUP)
     runtime.consume(stage, (RAW,), engine=EngineName.FAUST)
     runtime.serve(door.application, settings.host, settings.port)
+
+
+def _mapped(settings: IngestionSettings) -> Iterable[Source]:
+    """The sources of the settings' mappings; a wrong expression ends the start, with its place."""
+    if not settings.mappings:
+        return
+    from ingestion.domain.sources.mapped import (  # noqa: PLC0415 - 50 MB that most do without
+        AlertMapping,
+        mapped_source,
+    )
+
+    for name, mapping in settings.mappings.items():
+        yield mapped_source(name, AlertMapping.model_validate(mapping))

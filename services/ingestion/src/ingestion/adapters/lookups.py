@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import aclosing
 from datetime import datetime, timedelta
 
@@ -13,6 +14,8 @@ from ingestion.domain.current import Current, CurrentAlerts
 from tocsin_casebook import Casebook
 from tocsin_contracts.alerts import Observed
 from tocsin_contracts.codec import Undecodable, decode
+from tocsin_contracts.ids import reply_code
+from tocsin_incident import IncidentState
 from tocsin_runtime.ports import Clock, Reader
 from tocsin_runtime.records import Record
 
@@ -23,6 +26,11 @@ LOOKBACK = timedelta(hours=6)
 """How far back the first question reads."""
 
 _AT_ONCE = 4
+
+
+def _newest(states: Iterable[IncidentState]) -> str | None:
+    newest = max(states, key=lambda state: state.opened_at, default=None)
+    return None if newest is None else newest.incident
 
 
 class LogLookups:
@@ -57,18 +65,31 @@ class LogLookups:
 
     async def incident(self, system: str, fingerprint: str) -> str | None:
         """See `Lookups`."""
+        return _newest(
+            state
+            for state in await self._live(system)
+            if any(h.firing and h.alert.fingerprint == fingerprint for h in state.alerts.values())
+        )
+
+    async def coded(self, system: str, code: str, contact: str) -> str | None:
+        """See `Lookups`."""
+        return _newest(
+            state
+            for state in await self._live(system)
+            if reply_code(state.incident) == code
+            and any(
+                sent.target is not None and sent.target.contact == contact
+                for sent in state.notifications.values()
+            )
+        )
+
+    async def _live(self, system: str) -> list[IncidentState]:
+        """The open incidents of a system: of its one partition, from the last checkpoint on."""
         width = await self._width(INCIDENTS)
         hashed: int = murmur2(system.encode())
         casebook = Casebook(self._reader)
         await casebook.restore(frozenset({(hashed & 0x7FFFFFFF) % width}))
-        holding = [
-            state
-            for _, state in casebook.states()
-            if state.key == system
-            and any(h.firing and h.alert.fingerprint == fingerprint for h in state.alerts.values())
-        ]
-        newest = max(holding, key=lambda state: state.opened_at, default=None)
-        return None if newest is None else newest.incident
+        return [s for _, s in casebook.states() if s.key == system and s.status.live]
 
     async def _catch_up(self) -> None:
         async with self._asking:

@@ -170,6 +170,7 @@ class Signature:
         prefix: What stands before each signature.
         base64: How the hash is written; else in hexadecimal digits.
         dated: When it was signed, for schemes that say so: an old one is refused.
+        must_be_dated: Whether one without a date is refused too.
         once: Header that names the delivery and is the same in every attempt.
         retried: Whether the sender repeats an attempt with the same signature.
     """
@@ -180,6 +181,7 @@ class Signature:
     digest: str = "sha256"
     base64: bool = False
     dated: Callable[[Received], datetime | None] | None = None
+    must_be_dated: bool = True
     once: str | None = None
     retried: bool = True
 
@@ -201,12 +203,12 @@ class Signature:
         key = next((key for key in keys if self._signed_by(key, message, given)), None)
         if key is None:
             raise Unauthenticated("bad_signature", f"{self.header} fits no secret")
-        if self.dated is not None:
-            at = self.dated(received)
-            if at is None or abs(now - at) > TOLERANCE:
-                raise Unauthenticated("stale_signature", "it was signed too long ago, or too soon")
+        at = None if self.dated is None else self.dated(received)
+        undated = self.dated is not None and at is None and self.must_be_dated
+        if undated or (at is not None and abs(now - at) > TOLERANCE):
+            raise Unauthenticated("stale_signature", "it was signed too long ago, or too soon")
         once = received.header(self.once) if self.once else ""
-        if not once and self.dated is not None:
+        if not once and at is not None:
             once = ",".join(given)
         return Verified(key.labels, once=once[:500] or None, retried=self.retried)
 
@@ -215,6 +217,28 @@ class Signature:
         made = hmac.new(secret, message, getattr(hashlib, self.digest)).digest()
         expected = b64encode(made) if self.base64 else made.hex().encode()
         return any(hmac.compare_digest(each.encode(errors="replace"), expected) for each in given)
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Several ways, of which a sender takes one."""
+
+    schemes: tuple[Scheme, ...]
+
+    @property
+    def challenge(self) -> str:
+        """The first one's."""
+        return self.schemes[0].challenge
+
+    def verify(self, received: Received, keys: Sequence[Key], now: datetime) -> Verified:
+        """See `Scheme`; the first refusal is told."""
+        first: Unauthenticated | None = None
+        for scheme in self.schemes:
+            try:
+                return scheme.verify(received, keys, now)
+            except Unauthenticated as error:
+                first = first or error
+        raise first or Unauthenticated("unauthenticated", "nothing proves who sent it")
 
 
 class BadCertificate(Exception):

@@ -82,11 +82,15 @@ def completed(delivery: Delivery, context: Context, received_at: datetime) -> De
 
 def _completed(seen: Seen, context: Context, received_at: datetime) -> Seen:
     known = context.known.get(seen.fingerprint, Known())
+    over = seen.keyed and seen.status is ObservationStatus.RESOLVED
     labels = seen.labels
-    if known.labels or context.labels:
+    if over and known.labels:
+        # By the labels it fired with it belongs to a system; at its end a sender may say others.
+        labels = {**labels, **known.labels, **context.labels}
+    elif known.labels or context.labels:
         labels = {**known.labels, **labels, **context.labels}
     starts_at = seen.starts_at
-    if seen.keyed and seen.status is ObservationStatus.RESOLVED:
+    if over:
         # No episode began now, so the classifier ends every one there is under this key.
         starts_at = received_at
     elif seen.keyed or starts_at is None:

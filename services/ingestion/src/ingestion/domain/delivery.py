@@ -78,11 +78,14 @@ class Given:
 
     Attributes:
         verb: Name of a verb of `answers.VERBS`.
-        by: Who, as the source names them; settings may know them as a contact.
+        by: Who, as the source names them.
         via: The source, in one word.
         fields: What else the verb takes.
         incident: The incident, where the source names it.
         fingerprint: Else the alert it is about; the incident that holds it is meant.
+        code: Else the reply code of the incident; one that this person was paged for is meant.
+        handle: What a policy may know the person by: an id, a telephone number.
+        only_contacts: Nobody but a contact of a policy may answer: anyone can send a text.
     """
 
     verb: str
@@ -91,6 +94,9 @@ class Given:
     fields: Mapping[str, str] = field(default_factory=dict)
     incident: str | None = None
     fingerprint: str | None = None
+    code: str | None = None
+    handle: str = ""
+    only_contacts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

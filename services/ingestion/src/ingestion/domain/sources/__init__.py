@@ -5,14 +5,41 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from ingestion.domain.delivery import Delivery, Malformed, Received
-from ingestion.domain.sources import alertmanager, opsgenie, pagerduty_events, prometheus
+from ingestion.domain.sources import (
+    alertmanager,
+    cloudevents,
+    cloudwatch,
+    datadog,
+    github,
+    grafana,
+    opsgenie,
+    pagerduty_events,
+    pagerduty_webhooks,
+    pingdom,
+    prometheus,
+    sentry,
+    slack,
+    twilio,
+    zendesk,
+)
 from ingestion.domain.sources.source import Source
 
 BUILT_IN: tuple[Source, ...] = (
     alertmanager.SOURCE,
     prometheus.SOURCE,
     pagerduty_events.SOURCE,
+    pagerduty_webhooks.SOURCE,
     opsgenie.SOURCE,
+    grafana.SOURCE,
+    cloudevents.SOURCE,
+    datadog.SOURCE,
+    sentry.SOURCE,
+    cloudwatch.SOURCE,
+    pingdom.SOURCE,
+    zendesk.SOURCE,
+    github.SOURCE,
+    slack.SOURCE,
+    twilio.SOURCE,
 )
 
 

@@ -30,9 +30,6 @@ from ingestion.domain.sources.source import (
 from tocsin_contracts.alerts import ObservationStatus
 from tocsin_contracts.ids import derive
 
-NAMELESS = "OpsgenieAlert"
-"""`alertname` of an alert whose details name none."""
-
 ROOTS = ("/v2/alerts", "/jsm/ops/integration/v2/alerts")
 
 _ACTION = re.compile(r"(?P<root>.*/v2/alerts)/(?P<identifier>[^/]+)/(?P<action>[a-z]+)")
@@ -106,7 +103,7 @@ def _created(alert: _Create) -> Seen:
     labels = {
         **details,
         **labels_of({"source": alert.source, "entity": alert.entity, "alias": alias}),
-        "alertname": details.get("alertname", NAMELESS),
+        "alertname": details.get("alertname", alias),
         "priority": alert.priority,
     }
     annotations = {"summary": alert.message, "description": short(alert.description, 15_000)}

@@ -29,9 +29,6 @@ from tocsin_contracts.alerts import ObservationStatus
 
 CHANGES = "/v2/change/enqueue"
 
-NAMELESS = "PagerDutyEvent"
-"""`alertname` of an event without a class."""
-
 _ABOUT_A_GROUP = {"firing", "resolved", "num_firing", "num_resolved", "error"}
 """Details that Alertmanager writes about its group: they say nothing of what the alert is."""
 
@@ -124,7 +121,7 @@ def _labels(payload: _Payload, event: _Event) -> dict[str, str]:
     if isinstance(payload.custom_details, dict):
         details = {n: v for n, v in payload.custom_details.items() if n not in _ABOUT_A_GROUP}
     own = {
-        "alertname": payload.class_ or NAMELESS,
+        "alertname": payload.class_ or event.dedup_key or short(payload.summary, 200),
         "severity": payload.severity,
         "source": payload.source,
         "component": payload.component,
