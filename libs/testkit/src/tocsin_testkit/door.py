@@ -39,6 +39,7 @@ class DoorUnderTest:
         keys: Secrets of sources, with the labels they bring.
         policies: In force; the default is `a_policy()`, which claims `system="shop"`.
         anonymous: Nobody needs a secret.
+        log: Another door's, which stands for a second instance.
 
     Attributes:
         dead_letters: Records that the stage gave up, with why.
@@ -56,11 +57,12 @@ class DoorUnderTest:
         people: Mapping[str, str] | None = None,
         per_second: float = 1_000_000.0,
         max_body_bytes: int = 100_000,
+        log: MemoryLog | None = None,
     ) -> None:
         self.clock = clock or ManualClock()
-        self.log = MemoryLog(self.clock, registered_topics(PARTITIONS))
+        self.log = log or MemoryLog(self.clock, registered_topics(PARTITIONS))
         self.dead_letters: list[tuple[Record, Poison]] = []
-        self._handled = dict.fromkeys((RAW_URGENT, RAW), 0)
+        self._handled = {topic: len(self.log.records(topic)) for topic in (RAW_URGENT, RAW)}
         known = Policies()
         for policy in policies if policies is not None else (a_policy(),):
             known.publish(InForce(policy, policy_hash(policy)))

@@ -231,14 +231,15 @@ class AnyOf:
         return self.schemes[0].challenge
 
     def verify(self, received: Received, keys: Sequence[Key], now: datetime) -> Verified:
-        """See `Scheme`; the first refusal is told."""
-        first: Unauthenticated | None = None
+        """See `Scheme`; told is the refusal of the way that was taken, else the first."""
+        told: Unauthenticated | None = None
         for scheme in self.schemes:
             try:
                 return scheme.verify(received, keys, now)
             except Unauthenticated as error:
-                first = first or error
-        raise first or Unauthenticated("unauthenticated", "nothing proves who sent it")
+                if told is None or error.reason not in {"unauthenticated", "unsigned"}:
+                    told = error
+        raise told or Unauthenticated("unauthenticated", "nothing proves who sent it")
 
 
 class BadCertificate(Exception):
