@@ -13,7 +13,7 @@ WORKERS ?= 2
 
 SYNCED := .venv/synced
 KAFKA := .local/kafka/ready
-CLIENTS := .local/debian/usr/bin/prometheus-alertmanager
+CLIENTS := .local/debian/usr/bin/prometheus
 PROJECTS := pyproject.toml uv.lock $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 
 .PHONY: help
@@ -65,7 +65,7 @@ chaos: setup ## Processes killed and outages on real Kafka, the long ones too
 	@$(PYTEST) --timeout 3600 tests/chaos $(ARGS)
 
 .PHONY: setup-clients
-setup-clients: $(CLIENTS) ## Alertmanager and amtool from Debian's packages, for tests/clients
+setup-clients: $(CLIENTS) ## Alertmanager, amtool and Prometheus from Debian, for tests/clients
 	@:
 
 .PHONY: clean
@@ -88,5 +88,5 @@ $(KAFKA): $(SYNCED) deploy/kafka/pom.xml libs/cli/src/tocsin_cli/stack/kafka.py
 	@$(BIN)/python -m tocsin_cli.stack.kafka
 	@touch $@
 
-$(CLIENTS):
+$(CLIENTS): deploy/clients.sh
 	@deploy/clients.sh .local/debian
