@@ -35,7 +35,7 @@ def test_before_the_first_handover_nobody_is_on_call_and_the_reason_says_so() ->
     answer = on_call(weekly(), datetime(2026, 1, 5, 8, 59, tzinfo=BERLIN))
 
     assert answer.contact is None
-    assert answer.reason == "no layer of 'primary' has started"
+    assert answer.reason == "no layer of 'primary' holds then"
 
 
 def test_an_override_stands_in_until_its_end() -> None:
@@ -93,7 +93,7 @@ def test_what_comes_on_friday_evening_waits_for_monday_morning() -> None:
 
 
 def test_a_holiday_is_no_working_day_and_an_open_instant_is_its_own_answer() -> None:
-    calendar = Calendar(time_zone="Europe/Berlin", holidays=(date(2026, 3, 30),))
+    calendar = Calendar(time_zone="Europe/Berlin", days_off=(date(2026, 3, 30),))
     tuesday = datetime(2026, 3, 31, 9, tzinfo=BERLIN)
 
     assert next_open(calendar, datetime(2026, 3, 30, 10, tzinfo=BERLIN)) == tuesday

@@ -1,42 +1,49 @@
-"""When somebody is at work."""
+"""When somebody may be asked, and until when something is due."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
-from tocsin_policy.document import WEEKDAYS, Calendar
-
-_LOOK_AHEAD = 366
-"""Days searched for an opening; a calendar closed for a year is closed."""
+from tocsin_policy.document import Calendar, Hours, Policy, Severity
 
 
 def is_open(calendar: Calendar, at: datetime) -> bool:
     """Whether somebody is at work at this instant; the closing minute is closed."""
-    local = at.astimezone(ZoneInfo(calendar.time_zone))
-    if WEEKDAYS[local.weekday()] not in calendar.weekdays or local.date() in calendar.holidays:
-        return False
-    return calendar.opens <= local.timetz().replace(tzinfo=None) < calendar.closes
+    return calendar.opening.is_open(at)
 
 
 def next_open(calendar: Calendar, at: datetime) -> datetime:
     """`at` if it is open then, else the next opening, in UTC.
 
-    Days are counted on the wall, so an opening stays at the same local time across a change of
-    the clock.
-
     Raises:
         ValueError: It does not open within a year.
     """
-    if is_open(calendar, at):
-        return at.astimezone(UTC)
-    zone = ZoneInfo(calendar.time_zone)
-    today = at.astimezone(zone).date()
-    for days in range(_LOOK_AHEAD + 1):
-        day = today + timedelta(days=days)
-        if WEEKDAYS[day.weekday()] not in calendar.weekdays or day in calendar.holidays:
-            continue
-        opening = datetime.combine(day, calendar.opens, zone).astimezone(UTC)
-        if opening >= at:
-            return opening
-    raise ValueError(f"the calendar does not open within {_LOOK_AHEAD} days of {at:%Y-%m-%d}")
+    return calendar.opening.next_open(at)
+
+
+def askable(policy: Policy, severity: Severity, hours: Hours, at: datetime) -> datetime:
+    """When people may be asked about what happens at `at`: then, or at an opening minute.
+
+    `next_business_day` means the first opening on a later day, by the calendar's wall clock, even
+    if it is open now: "answered the next business day".
+    """
+    calendar = policy.calendars.get(severity.calendar)
+    if hours is Hours.ALWAYS or calendar is None:
+        return at
+    if hours is Hours.NEXT_BUSINESS_DAY:
+        return calendar.opening.next_day(at)
+    return calendar.opening.next_open(at)
+
+
+def review_due(policy: Policy, severity: Severity, resolved_at: datetime) -> datetime | None:
+    """When the review of an incident is due; `None` for a severity nobody reviews."""
+    review = severity.review
+    if review is None:
+        return None
+    if review.due_within is not None:
+        return resolved_at + review.due_within
+    opening = policy.calendars[severity.calendar].opening
+    day = resolved_at
+    for _ in range(review.business_days or 0):
+        day = opening.next_day(day)
+    return opening.closes_after(day)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tocsin_policy.document import Policy, Rule
+from tocsin_policy.document import Policy, Rule, Threshold
+from tocsin_policy.expressions import misses, values_of
+from tocsin_policy.matchers import Matcher
 
 DEFAULT_RULE = "default"
 """Name of the rule that decides where no other fits."""
+
+THRESHOLD_LABEL = "threshold"
+"""Label of alerts made by the generated Prometheus rules: the threshold that was broken."""
+
+MOST_NEAR_MISSES = 5
+"""Rules that an incident remembers as having come close."""
 
 _TITLE = 500
 
@@ -18,7 +26,9 @@ class Classification:
     """What a policy says of an alert.
 
     Attributes:
+        components: What else is affected.
         considered: Rules that came before the one that fitted, each with why it did not.
+        near_misses: Those of them that fitted but for one thing, at most `MOST_NEAR_MISSES`.
     """
 
     severity: str
@@ -29,7 +39,9 @@ class Classification:
     urgent: bool
     title: str
     reason: str
-    considered: tuple[tuple[str, str], ...]
+    components: tuple[str, ...] = ()
+    considered: tuple[tuple[str, str], ...] = ()
+    near_misses: tuple[str, ...] = ()
 
 
 def classify(
@@ -37,43 +49,118 @@ def classify(
 ) -> Classification:
     """What the first rule that fits says; the default severity where none does."""
     considered: list[tuple[str, str]] = []
+    near: list[str] = []
+    values: Mapping[str, float] | None = None
     for rule, named_otherwise, left in policy.candidates(labels.get("alertname", "")):
         missed = named_otherwise or next((m for m in left if not m.fits(labels)), None)
-        if missed is None:
-            return _classified(rule, labels, annotations, tuple(considered))
-        held = labels.get(missed.name)
-        shown = "is absent" if held is None else f"is {held[:100]!r}"
-        considered.append((rule.name, f"{missed} does not fit: {missed.name} {shown}"))
+        if missed is not None:
+            held = labels.get(missed.name)
+            shown = "is absent" if held is None else f"is {held[:100]!r}"
+            why = f"{missed} does not fit: {missed.name} {shown}"
+            close = named_otherwise is None and _but_for(missed, left, labels)
+        elif rule.when is None and rule.threshold is None:
+            return _classified(policy, rule, labels, annotations, considered, near)
+        else:
+            values = values_of(annotations) if values is None else values
+            said = _missed_value(policy, rule, labels, annotations, values)
+            if said is None:
+                return _classified(policy, rule, labels, annotations, considered, near)
+            why = said
+            close = True
+        considered.append((rule.name, why))
+        if close and len(near) < MOST_NEAR_MISSES:
+            near.append(f"{rule.name}: {why}"[:_TITLE])
+    service = labels.get("service")
     return Classification(
         severity=policy.classification.default,
         rule=DEFAULT_RULE,
-        service=labels.get("service"),
+        service=service,
         playbook=None,
         customer_facing=False,
         urgent=False,
         title=_title(None, labels, annotations),
         reason="no rule fits; the policy's default",
+        components=policy.dependents(service),
         considered=tuple(considered),
+        near_misses=tuple(near),
     )
 
 
-def _classified(
+def _but_for(missed: Matcher, left: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
+    return all(matcher is missed or matcher.fits(labels) for matcher in left)
+
+
+def _missed_value(
+    policy: Policy,
     rule: Rule,
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
-    considered: tuple[tuple[str, str], ...],
+    values: Mapping[str, float],
+) -> str | None:
+    if rule.when is not None:
+        missed = misses(rule.when, labels, annotations, values)
+        if missed is not None:
+            return f"{rule.when} does not hold: {missed}"
+    threshold = policy.thresholds.get(rule.threshold or "")
+    if threshold is None:
+        return None
+    return _unbroken(rule.threshold or "", threshold, labels, values)
+
+
+def _unbroken(
+    name: str, threshold: Threshold, labels: Mapping[str, str], values: Mapping[str, float]
+) -> str | None:
+    """Why an alert does not say that a threshold is broken, or `None` if it does.
+
+    The generated rule says so by its label, having waited as long as the threshold wants. Anybody
+    else says so by the value, and by `<value>_for` (seconds) if the threshold must have held.
+    """
+    if labels.get(THRESHOLD_LABEL) == name:
+        return None
+    value = values.get(threshold.value)
+    if value is None:
+        return f"threshold {name}: the alert has no value {threshold.value!r}"
+    if not threshold.broken_by(value):
+        return f"threshold {name}: {value:g} is not {threshold.comparison}"
+    held = values.get(f"{threshold.value}_for")
+    wanted = threshold.held_for.total_seconds()
+    if held is not None and held < wanted:
+        return f"threshold {name}: broken for {held:g} s, not for {wanted:g} s"
+    return None
+
+
+def _classified(
+    policy: Policy,
+    rule: Rule,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    considered: list[tuple[str, str]],
+    near: list[str],
 ) -> Classification:
+    service = rule.service or labels.get("service")
     return Classification(
         severity=rule.severity,
         rule=rule.name,
-        service=rule.service or labels.get("service"),
+        service=service,
         playbook=rule.playbook,
         customer_facing=rule.customer_facing,
         urgent=rule.urgent,
         title=_title(rule.title, labels, annotations),
-        reason=f"rule {rule.name!r}: " + ", ".join(str(matcher) for matcher in rule.matchers),
-        considered=considered,
+        reason=_reason(policy, rule),
+        components=rule.components or policy.dependents(service),
+        considered=tuple(considered),
+        near_misses=tuple(near),
     )
+
+
+def _reason(policy: Policy, rule: Rule) -> str:
+    asked = [str(matcher) for matcher in rule.matchers]
+    if rule.when is not None:
+        asked.append(rule.when)
+    threshold = policy.thresholds.get(rule.threshold or "")
+    if threshold is not None:
+        asked.append(f"{threshold.title} {threshold.comparison}")
+    return f"rule {rule.name!r}: " + ", ".join(asked)
 
 
 def _title(title: str | None, labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:

@@ -8,80 +8,42 @@ that the operator's settings give a meaning.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, time
+from datetime import date, time, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
-from zoneinfo import ZoneInfo
 
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 
 from tocsin_policy.durations import Duration
+from tocsin_policy.expressions import Expression
 from tocsin_policy.matchers import Matcher, parse_matchers
-
-
-class Part(BaseModel):
-    """A frozen part of a policy; a key it does not know is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _no_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"named twice: {', '.join(twice)}")
-    return names
-
-
-def _matcher(text: str) -> str:
-    if not parse_matchers(text):
-        raise ValueError('an empty matcher; write name="value"')
-    return text
-
-
-def _time_zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as error:
-        raise ValueError(f"{name!r} is no time zone; write it as in Europe/Berlin") from error
-    return name
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-System = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-Line = Annotated[str, Field(min_length=1, max_length=500)]
-Text = Annotated[str, Field(max_length=20_000)]
-Names = Annotated[tuple[Name, ...], AfterValidator(_no_duplicates)]
-MatcherText = Annotated[str, AfterValidator(_matcher)]
-TimeZone = Annotated[str, AfterValidator(_time_zone)]
-TargetText = Annotated[
-    str,
-    Field(
-        pattern=r"^(everyone|(schedule|contact|team|role):[A-Za-z0-9][A-Za-z0-9_.-]*)"
-        r"( via [A-Za-z0-9_.-]+(, ?[A-Za-z0-9_.-]+)*)?( if (not )?[a-z_]+)?$",
-        description="`everyone`, or schedule:, contact:, team: or role: and a name; then "
-        "`via CHANNEL, …` to use only these of the person's channels; then `if customer_facing`.",
-    ),
-]
-Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-WEEKDAYS: tuple[Weekday, ...] = (
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
+from tocsin_policy.opening import Opening
+from tocsin_policy.parts import (
+    WEEKDAYS,
+    Line,
+    MatcherText,
+    Name,
+    Names,
+    Part,
+    System,
+    TargetText,
+    Text,
+    TimeZone,
+    Weekday,
+    no_duplicates,
 )
+from tocsin_policy.playbooks import Playbook
+
+__all__ = ["WEEKDAYS", "Part"]
+
+_LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
 
 
 class Hours(StrEnum):
@@ -93,21 +55,29 @@ class Hours(StrEnum):
 
 
 class Calendar(Part):
-    """When somebody is at work, in local time: on its weekdays, holidays excepted."""
+    """When somebody is at work, in local time.
+
+    Attributes:
+        hours: OpenStreetMap's opening hours: `Mo-Fr 09:00-17:00; PH off`.
+        country: Whose public holidays `PH` means: two letters, or with a subdivision `DE-BE`.
+        days_off: Further days on which nobody is at work.
+    """
 
     time_zone: TimeZone
-    weekdays: tuple[Weekday, ...] = WEEKDAYS[:5]
-    opens: time = time(9)
-    closes: time = time(17)
-    holidays: tuple[date, ...] = ()
+    hours: Annotated[str, Field(min_length=1, max_length=1000)] = "Mo-Fr 09:00-17:00; PH off"
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$")] | None = None
+    days_off: tuple[date, ...] = ()
 
     @model_validator(mode="after")
-    def _opens_before_it_closes(self) -> Self:
-        if self.opens >= self.closes:
-            raise ValueError("opens must come before closes, within one day")
-        if not self.weekdays:
-            raise ValueError("weekdays must name a day, or it never opens")
+    def _can_be_read(self) -> Self:
+        if not self.opening.ever_opens():
+            raise ValueError(f"{self.hours!r} never opens")
         return self
+
+    @cached_property
+    def opening(self) -> Opening:
+        """What the calendar says, compiled once."""
+        return Opening(self.time_zone, self.hours, self.country, self.days_off)
 
 
 class Cadence(Part):
@@ -124,44 +94,144 @@ class Cadence(Part):
 
 
 class Review(Part):
-    """The review after an incident: when it is due, in which form."""
+    """The review after an incident: when it is due, in which form, who comes.
 
-    due_within: Duration
-    template: Text = ""
+    Attributes:
+        due_within: Time from the resolution.
+        business_days: Or days on which the calendar opens, after the day of the resolution; the
+            review is due when that day's hours end.
+        attendees: Who is told when it is due; the incident commander if nobody is named.
+        template: Name of the template of the document; the policy's `review`, or the default.
+    """
+
+    due_within: Duration | None = None
+    business_days: Annotated[int, Field(ge=1, le=60)] | None = None
+    attendees: tuple[TargetText, ...] = ()
+    template: Name = "review"
+
+    @model_validator(mode="after")
+    def _is_due_once(self) -> Self:
+        if (self.due_within is None) == (self.business_days is None):
+            raise ValueError("say exactly one of due_within and business_days")
+        return self
+
+
+class Watch(Part):
+    """How long an incident whose alerts have cleared is watched before it resolves by itself.
+
+    Attributes:
+        normal: What is usual.
+        times: How many times that; a runbook may ask for twice the usual.
+    """
+
+    normal: Duration
+    times: Annotated[int, Field(ge=1, le=10)] = 1
+
+    @property
+    def duration(self) -> timedelta:
+        """How long, in all."""
+        return self.normal * self.times
 
 
 class Severity(Part):
     """How bad it is, and what that asks of people.
 
     Attributes:
+        impact: Who feels it.
         response_target: Somebody acknowledges within this time.
+        pages: Whether levels may wake people; a severity that does not page only tells the
+            channels its levels name with `via`.
+        hours: When its levels may ask for people; a level may say otherwise.
+        public_updates: What outsiders are promised, on the status page.
         acknowledge_timeout: An acknowledgement without resolution lapses after this time.
+        watch: Before it resolves by itself; absent means the policy's `auto_resolve_after`.
         review: Absent for a severity nobody reviews.
     """
 
     name: Name
     definition: Line
+    impact: Line | None = None
     examples: tuple[Line, ...] = ()
     response_target: Duration | None = None
     pages: bool = False
     hours: Hours = Hours.ALWAYS
     calendar: Name = "business"
     updates: Cadence | None = None
+    public_updates: Cadence | None = None
     acknowledge_timeout: Duration | None = None
+    watch: Watch | None = None
     review: Review | None = None
 
 
+class Threshold(Part):
+    """A limit that holds twice: for values that arrive, and as a Prometheus alerting rule.
+
+    Attributes:
+        query: PromQL of what is measured.
+        above: It is broken by more than this,
+        below: or by less than this.
+        held_for: How long it must have been broken.
+        value: Name of the value by which it arrives in an alert's annotations.
+        unit: For people: `s`, `%`, `items`.
+        labels: Of the generated alert, beside `system`, `severity` and `threshold`.
+    """
+
+    title: Line
+    query: Annotated[str, Field(min_length=1, max_length=2000)]
+    above: float | None = None
+    below: float | None = None
+    held_for: Duration = timedelta()
+    value: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    unit: Annotated[str, Field(max_length=20)] = ""
+    labels: dict[_LabelName, Line] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_one_side(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("say exactly one of above and below")
+        return self
+
+    def broken_by(self, value: float) -> bool:
+        """Whether a value breaks it."""
+        if self.above is not None:
+            return value > self.above
+        return self.below is not None and value < self.below
+
+    @property
+    def comparison(self) -> str:
+        """As PromQL and people write it: `> 0.05`."""
+        return f"> {self.above:g}" if self.above is not None else f"< {self.below:g}"
+
+
 class Rule(Part):
-    """Alerts that pass every matcher of `match` have this severity."""
+    """Alerts that pass every matcher of `match`, and `when`, and break `threshold`, are this bad.
+
+    Attributes:
+        when: CEL on `labels`, `annotations` and `values` (annotations that are numbers).
+        threshold: A threshold of the policy that the alert says is broken.
+        components: What else is affected; absent means what depends on the service.
+        urgent: It skips the queue: decided at the door by `match` alone.
+    """
 
     name: Line
-    match: Annotated[tuple[MatcherText, ...], Field(min_length=1)]
+    match: tuple[MatcherText, ...] = ()
+    when: Expression | None = None
+    threshold: Name | None = None
     severity: Name
     service: Line | None = None
     playbook: Name | None = None
     customer_facing: bool = False
+    components: tuple[Line, ...] = ()
     title: Line | None = None
     urgent: bool = False
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> Self:
+        if not self.match and self.when is None and self.threshold is None:
+            raise ValueError("say at least one of match, when and threshold")
+        if self.urgent and not self.match:
+            raise ValueError("urgent is decided at the door, by match; say match")
+        return self
 
     @cached_property
     def matchers(self) -> tuple[Matcher, ...]:
@@ -198,12 +268,34 @@ class ClassificationRules(Part):
     default: Name
 
 
-class Grouping(Part):
-    """Which alerts become one incident, and when it ends by itself."""
+class Flapping(Part):
+    """An alert that comes and goes this often within this time is flapping."""
 
-    by: tuple[Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")], ...] = ("alertname",)
+    changes: Annotated[int, Field(ge=2, le=1000)] = 6
+    within: Duration = timedelta(minutes=30)
+
+
+class Grouping(Part):
+    """Which alerts become one incident, and when it ends by itself.
+
+    Attributes:
+        wait: Levels are counted from this long after the opening, so that a page knows more.
+        interval: News of alerts that joined is told at most this often.
+    """
+
+    by: tuple[_LabelName, ...] = ("alertname",)
+    wait: Duration = timedelta()
+    interval: Duration = timedelta(minutes=5)
     reopen_within: Duration
     auto_resolve_after: Duration
+    flapping: Flapping | None = None
+
+
+class Service(Part):
+    """A service of the system, and what it needs to work."""
+
+    title: Line
+    depends_on: Names = ()
 
 
 class Contact(Part):
@@ -224,10 +316,16 @@ class Contact(Part):
 
 
 class Team(Part):
-    """People who are told together."""
+    """People who are told together, or one of whom is told.
+
+    Attributes:
+        page: `in_turn` pages one member: incidents are spread over them, and each repeat and each
+            new generation of an incident goes to the next.
+    """
 
     name: Line
     members: Annotated[Names, Field(min_length=1)]
+    page: Literal["all", "in_turn"] = "all"
 
 
 class Role(Part):
@@ -246,10 +344,17 @@ class Handover(Part):
 
 
 class Layer(Part):
-    """People who take turns from the first handover at or after `start`."""
+    """People who take turns from the first handover at or after `start`.
+
+    Attributes:
+        ends: First day on which it holds no more.
+        calendar: It holds only while this calendar is open.
+    """
 
     participants: Annotated[tuple[Name, ...], Field(min_length=1)]
     start: date
+    ends: date | None = None
+    calendar: Name | None = None
     handover: Handover = Handover()
 
 
@@ -277,12 +382,22 @@ class Schedule(Part):
 
 
 class Level(Part):
-    """Who is told next, and how long after the escalation began."""
+    """Who is told next, and when.
+
+    Attributes:
+        after: Time since `counted_from`.
+        counted_from: The escalation's beginning, or the moment the level before was reached.
+        hours: When it may ask for people; absent means the severity's.
+        repeat: How often it is told again while nobody answers, each `repeat_every` later.
+    """
 
     number: Annotated[int, Field(ge=1, le=50)]
     after: Duration
+    counted_from: Literal["opening", "last_level"] = "opening"
     targets: Annotated[tuple[TargetText, ...], Field(min_length=1)]
+    hours: Hours | None = None
     repeat: Annotated[int, Field(ge=0, le=20)] = 0
+    repeat_every: Duration = timedelta(minutes=15)
 
 
 class Channel(Part):
@@ -290,18 +405,102 @@ class Channel(Part):
 
     Attributes:
         endpoint: Name of the operator's setting that holds the address and the secret.
+        templates: Template by purpose, where this channel's readers need other words: a status
+            page, customers. A purpose is `opened`, `update`, `resolved` …
     """
 
-    kind: Literal["slack", "pagerduty", "webhook", "email"]
+    kind: Literal[
+        "slack",
+        "slack-app",
+        "pagerduty",
+        "webhook",
+        "email",
+        "statuspage",
+        "sms",
+        "voice",
+        "github",
+        "jira",
+        "teams",
+        "apprise",
+    ]
     endpoint: Name
+    templates: dict[Name, Name] = Field(default_factory=dict)
 
 
 class Announcements(Part):
-    """Channels that hear of an incident, whoever is paged."""
+    """Channels that hear of an incident, whoever is paged.
+
+    Attributes:
+        updates: Hear updates meant for people inside.
+        public: Hear updates meant for everybody: the status page, customers.
+    """
 
     opened: Names = ()
     updates: Names = ()
+    public: Names = ()
     resolved: Names = ()
+
+
+class Naming(Part):
+    """How things made for an incident are called; templates of one line.
+
+    Attributes:
+        channel: Of its chat channel: `incident-{{ opened_date }}-{{ opened_time }}`.
+        ticket: Title of its ticket: `[{{ severity }}] {{ title }}`.
+        ticket_labels: Of its ticket.
+    """
+
+    channel: Line = "incident-{{ opened_date }}-{{ opened_time }}"
+    ticket: Line = "[{{ severity }}] {{ title }}"
+    ticket_labels: tuple[Line, ...] = ("incident",)
+
+
+class Link(Part):
+    """A page that helps: a dashboard, a status page, a bridge to dial."""
+
+    title: Line
+    url: Annotated[str, Field(pattern=r"^(https?://|tel:|#)", max_length=2000)]
+
+
+class Drill(Part):
+    """A rehearsal: a made-up alert, marked, that runs end to end and changes nothing.
+
+    Attributes:
+        on: When, in OpenStreetMap's opening hours; it starts when they open: `Fr[1] 10:00-11:00`.
+        labels: Of the alert; the rules decide on them as on any other.
+    """
+
+    title: Line
+    on: Annotated[str, Field(min_length=1, max_length=500)]
+    time_zone: TimeZone = "UTC"
+    labels: Annotated[dict[_LabelName, Line], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if not self.opening.ever_opens():
+            raise ValueError(f"{self.on!r} never comes")
+        return self
+
+    @cached_property
+    def opening(self) -> Opening:
+        """When it runs, compiled once."""
+        return Opening(self.time_zone, self.on, None, ())
+
+
+class Success(Part):
+    """What the runbook calls success; computed and reported, not acted on.
+
+    Attributes:
+        time_to_resolve: Mean, by severity, stays below this.
+        time_to_detect: Mean, from the alert's start to the opening, stays below this.
+        fewer_a_month: Fewer incidents than this open in a month.
+        reviewed_within: Every review due is published within this time of the resolution.
+    """
+
+    time_to_resolve: dict[Name, Duration] = Field(default_factory=dict)
+    time_to_detect: Duration | None = None
+    fewer_a_month: Annotated[int, Field(ge=1)] | None = None
+    reviewed_within: Duration | None = None
 
 
 class Template(Part):
@@ -309,86 +508,6 @@ class Template(Part):
 
     subject: Line
     body: Text
-
-
-class HttpCall(Part):
-    """A call to an endpoint the operator named."""
-
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
-    endpoint: Name
-    path: Annotated[str, Field(pattern=r"^/", max_length=2000)] = "/"
-    expect_status: Annotated[int, Field(ge=100, le=599)] = 200
-    expect_body_contains: Line | None = None
-
-
-class CommandCall(Part):
-    """A program the operator allows, with arguments; no shell reads them."""
-
-    program: Name
-    args: tuple[Annotated[str, Field(max_length=2000)], ...] = ()
-
-
-class Call(Part):
-    """Exactly one thing to do or look at."""
-
-    http: HttpCall | None = None
-    command: CommandCall | None = None
-
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if (self.http is None) == (self.command is None):
-            raise ValueError("name exactly one of http and command")
-        return self
-
-
-class PlaybookStep(Part):
-    """One step: what it runs, how dangerous it is, who lets it run.
-
-    Attributes:
-        timeout: Time the step itself may take.
-        within: The runbook's time budget, since the incident opened.
-        verify: How to see that it worked.
-        undo: What takes it back.
-        detail: For the person who does it, or agrees to it.
-    """
-
-    id: Name
-    title: Line
-    runner: Literal["http", "command", "manual"]
-    http: HttpCall | None = None
-    command: CommandCall | None = None
-    risk: Literal["read", "safe", "disruptive", "destructive"]
-    approval: Literal["automatic", "one", "two", "never"]
-    timeout: Duration
-    within: Duration | None = None
-    verify: Call | None = None
-    undo: Call | None = None
-    detail: Text = ""
-
-    @model_validator(mode="after")
-    def _runs_what_it_says(self) -> Self:
-        for runner, call in (("http", self.http), ("command", self.command)):
-            if (self.runner == runner) != (call is not None):
-                raise ValueError(
-                    f"a step with runner {self.runner} "
-                    + (f"needs {runner}:" if call is None else f"has no {runner}:")
-                )
-        if self.approval == "automatic" and self.risk in {"disruptive", "destructive"}:
-            raise ValueError(f"a {self.risk} step is never automatic; let one or two people agree")
-        return self
-
-
-class Playbook(Part):
-    """What to do about a kind of incident, step by step."""
-
-    id: Name
-    title: Line
-    steps: Annotated[tuple[PlaybookStep, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _steps_are_named_once(self) -> Self:
-        _no_duplicates(tuple(step.id for step in self.steps))
-        return self
 
 
 class Endpoint(Part):
@@ -425,7 +544,10 @@ class Policy(Part):
     owner: Line
     description: Text = ""
     claims: tuple[Annotated[tuple[MatcherText, ...], Field(min_length=1)], ...] = ()
+    links: tuple[Link, ...] = ()
     calendars: dict[Name, Calendar] = Field(default_factory=dict)
+    services: dict[Name, Service] = Field(default_factory=dict)
+    thresholds: dict[Name, Threshold] = Field(default_factory=dict)
     severities: Annotated[tuple[Severity, ...], Field(min_length=1)]
     classification: ClassificationRules
     grouping: Grouping
@@ -436,7 +558,10 @@ class Policy(Part):
     escalation: dict[Name, tuple[Level, ...]] = Field(default_factory=dict)
     channels: dict[Name, Channel] = Field(default_factory=dict)
     announcements: dict[Name, Announcements] = Field(default_factory=dict)
+    naming: Naming = Naming()
     templates: dict[Name, Template] = Field(default_factory=dict)
+    drills: dict[Name, Drill] = Field(default_factory=dict)
+    success: Success | None = None
     endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
     playbooks: Annotated[dict[Name, Playbook], BeforeValidator(_with_ids)] = Field(
         default_factory=dict
@@ -445,7 +570,7 @@ class Policy(Part):
     @field_validator("severities")
     @classmethod
     def _severities_are_named_once(cls, severities: tuple[Severity, ...]) -> tuple[Severity, ...]:
-        _no_duplicates(tuple(severity.name for severity in severities))
+        no_duplicates(tuple(severity.name for severity in severities))
         return severities
 
     @cached_property
@@ -480,16 +605,37 @@ class Policy(Part):
             self._by_alertname[alertname] = known
         return known
 
+    def dependents(self, service: str | None) -> tuple[str, ...]:
+        """Services that need this one to work, directly or not, in the policy's order."""
+        if service not in self.services:
+            return ()
+        found = {service}
+        grown = True
+        while grown:
+            more = {
+                name
+                for name, held in self.services.items()
+                if name not in found and found.intersection(held.depends_on)
+            }
+            found |= more
+            grown = bool(more)
+        return tuple(name for name in self.services if name in found and name != service)
+
     def severity(self, name: str) -> Severity | None:
         """The severity of this name, or `None`."""
         rank = self.ranks.get(name)
         return None if rank is None else self.severities[rank]
 
     def announcement_channels(
-        self, severity: str, about: Literal["opened", "updates", "resolved"] = "updates"
+        self, severity: str, about: Literal["opened", "updates", "public", "resolved"] = "updates"
     ) -> tuple[str, ...]:
         """Names of the channels that hear of it, in the policy's order."""
         held = self.announcements.get(severity)
         if held is None:
             return ()
-        return {"opened": held.opened, "updates": held.updates, "resolved": held.resolved}[about]
+        return {
+            "opened": held.opened,
+            "updates": held.updates,
+            "public": held.public,
+            "resolved": held.resolved,
+        }[about]

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 
+from tocsin_contracts.ids import derive
 from tocsin_contracts.incidents import Target
-from tocsin_policy.document import Level, Policy
+from tocsin_policy.document import Level, Policy, Team
 from tocsin_policy.on_call import on_call
 
 _TARGET = re.compile(
@@ -35,6 +36,7 @@ def resolve(
     at: datetime,
     roles: Mapping[str, str] = _NOTHING,
     conditions: Mapping[str, str] = _NOTHING,
+    turn: tuple[str, int] = ("", 0),
 ) -> tuple[Target, ...]:
     """The people whom targets name at an instant, each once, in the order they are named.
 
@@ -45,10 +47,12 @@ def resolve(
         roles: Role -> contact id, as assigned in the incident; somebody the policy does not know
             cannot be reached, so the role's default is taken.
         conditions: What `if` asks for: `customer_facing` -> `true`.
+        turn: Incident, and how often it was escalated or repeated before: whose turn it is in a
+            team that is paged in turn.
     """
     found: dict[str, Target] = {}
     for text in targets:
-        for target in _resolve(policy, text, at, roles, conditions):
+        for target in _resolve(policy, text, at, roles, conditions, turn):
             found.setdefault(target.contact, target)
     return tuple(found.values())
 
@@ -59,9 +63,10 @@ def resolve_targets(
     at: datetime,
     roles: Mapping[str, str] = _NOTHING,
     conditions: Mapping[str, str] = _NOTHING,
+    turn: tuple[str, int] = ("", 0),
 ) -> tuple[Target, ...]:
     """The people a level pages at an instant."""
-    return resolve(policy, level.targets, at, roles, conditions)
+    return resolve(policy, level.targets, at, roles, conditions, turn)
 
 
 def _resolve(
@@ -70,6 +75,7 @@ def _resolve(
     at: datetime,
     roles: Mapping[str, str],
     conditions: Mapping[str, str],
+    turn: tuple[str, int],
 ) -> Iterator[Target]:
     parsed = _TARGET.fullmatch(text)
     if parsed is None:
@@ -89,18 +95,28 @@ def _resolve(
             people = [(name, "")]
         case "team":
             team = policy.teams.get(name)
-            people = [(member, "") for member in team.members] if team is not None else []
+            people = [(member, "") for member in _members(team, turn)] if team is not None else []
         case "schedule":
             schedule = policy.schedules.get(name)
-            person = on_call(schedule, at).contact if schedule is not None else None
+            person = (
+                on_call(schedule, at, policy.calendars).contact if schedule is not None else None
+            )
             people = [(person, "on-call engineer")] if person is not None else []
         case _:
-            yield from _role(policy, name, at, roles, conditions, only)
+            yield from _role(policy, name, at, roles, conditions, only, turn)
             return
     for contact, role in people:
         target = _target(policy, contact, role, via, only)
         if target is not None:
             yield target
+
+
+def _members(team: Team, turn: tuple[str, int]) -> tuple[str, ...]:
+    if team.page == "all":
+        return team.members
+    incident, times = turn
+    first = derive("turn", incident).int
+    return (team.members[(first + times) % len(team.members)],)
 
 
 def _role(
@@ -110,6 +126,7 @@ def _role(
     roles: Mapping[str, str],
     conditions: Mapping[str, str],
     only: Sequence[str] | None,
+    turn: tuple[str, int],
 ) -> Iterator[Target]:
     role = policy.roles.get(name)
     title = role.name if role is not None else name.replace("_", " ")
@@ -120,7 +137,7 @@ def _role(
     # A default that is a role again could run in a circle; `references` refuses it.
     if role is None or role.default is None or role.default.startswith("role:"):
         return
-    for default in _resolve(policy, role.default, at, roles, conditions):
+    for default in _resolve(policy, role.default, at, roles, conditions, turn):
         named = _target(policy, default.contact, title, f"role:{name}, {default.via}", only)
         if named is not None:
             yield named

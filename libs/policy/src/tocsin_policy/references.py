@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from tocsin_policy.document import Call, Policy
-from tocsin_policy.templates import DEFAULTS, template_faults
+from tocsin_policy.document import Hours, Policy
+from tocsin_policy.playbooks import AnyCall, Call, PlaybookStep
+from tocsin_policy.templates import DEFAULTS, PURPOSES, TemplateFault, template_faults
 
 Location = tuple[str | int, ...]
 
@@ -52,7 +53,8 @@ def findings(policy: Policy) -> tuple[Finding, ...]:
 
 def _all(policy: Policy) -> Iterator[Finding]:
     severities = tuple(severity.name for severity in policy.severities)
-    yield from _calendars(policy)
+    yield from _severities(policy)
+    yield from _services(policy)
     yield from _classification(policy, severities)
     yield from _people(policy)
     for name, levels in policy.escalation.items():
@@ -63,16 +65,25 @@ def _all(policy: Policy) -> Iterator[Finding]:
                 yield Finding(
                     (*at, "number"), f"this is level {index + 1}", "number them 1, 2, 3 …"
                 )
-            if index and level.after < levels[index - 1].after:
+            follows = level.counted_from == "last_level"
+            if index == 0 and follows:
+                yield Finding((*at, "counted_from"), "the first level has no level before it")
+            if level.hours not in {None, Hours.ALWAYS}:
+                held = policy.severity(name)
+                calendar = held.calendar if held is not None else "business"
+                yield from _known("calendar", calendar, policy.calendars, (*at, "hours"))
+            if index and not follows and level.after < levels[index - 1].after:
                 yield Finding((*at, "after"), "a level comes no earlier than the one before it")
             for place, target in enumerate(level.targets):
                 yield from _target(policy, target, ("escalation", name, index, "targets", place))
-    for name, held in policy.announcements.items():
+    for name, announced in policy.announcements.items():
         yield from _known("severity", name, severities, ("announcements", name))
-        for about in ("opened", "updates", "resolved"):
-            for index, channel in enumerate(getattr(held, about)):
+        for about in ("opened", "updates", "public", "resolved"):
+            for index, channel in enumerate(getattr(announced, about)):
                 where = ("announcements", name, about, index)
                 yield from _known("channel", channel, policy.channels, where)
+    for name in policy.success.time_to_resolve if policy.success is not None else ():
+        yield from _known("severity", name, severities, ("success", "time_to_resolve", name))
     yield from _templates(policy)
     yield from _playbooks(policy)
 
@@ -82,11 +93,29 @@ def _known(kind: str, name: str, names: Collection[str], where: Location) -> Ite
         yield Finding(where, f"unknown {kind} {name!r}", nearest(name, names))
 
 
-def _calendars(policy: Policy) -> Iterator[Finding]:
+def _severities(policy: Policy) -> Iterator[Finding]:
     for index, severity in enumerate(policy.severities):
-        if severity.hours != "always":
-            where = ("severities", index, "calendar")
-            yield from _known("calendar", severity.calendar, policy.calendars, where)
+        where: Location = ("severities", index)
+        review = severity.review
+        counted = review is not None and review.business_days is not None
+        if severity.hours is not Hours.ALWAYS or counted:
+            at = (*where, "calendar") if "calendar" in severity.model_fields_set else where
+            yield from _known("calendar", severity.calendar, policy.calendars, at)
+        if review is None:
+            continue
+        for place, target in enumerate(review.attendees):
+            yield from _target(policy, target, (*where, "review", "attendees", place))
+        known = {*policy.templates, "review"}
+        yield from _known("template", review.template, known, (*where, "review", "template"))
+
+
+def _services(policy: Policy) -> Iterator[Finding]:
+    for name, service in policy.services.items():
+        for index, needed in enumerate(service.depends_on):
+            where = ("services", name, "depends_on", index)
+            yield from _known("service", needed, policy.services, where)
+        if name in policy.dependents(name) or name in service.depends_on:
+            yield Finding(("services", name, "depends_on"), f"{name!r} depends on itself")
 
 
 def _classification(policy: Policy, severities: tuple[str, ...]) -> Iterator[Finding]:
@@ -99,6 +128,16 @@ def _classification(policy: Policy, severities: tuple[str, ...]) -> Iterator[Fin
         yield from _known("severity", rule.severity, severities, (*where, "severity"))
         if rule.playbook is not None:
             yield from _known("playbook", rule.playbook, policy.playbooks, (*where, "playbook"))
+        if rule.threshold is not None:
+            yield from _known("threshold", rule.threshold, policy.thresholds, (*where, "threshold"))
+    used = {rule.threshold for rule in policy.classification.rules}
+    for name in policy.thresholds:
+        if name not in used:
+            yield Finding(
+                ("thresholds", name),
+                f"no rule uses the threshold {name!r}, so nobody says how bad it is",
+                "add a rule with threshold: and severity:",
+            )
     default = policy.classification.default
     yield from _known("severity", default, severities, ("classification", "default"))
 
@@ -117,10 +156,17 @@ def _people(policy: Policy) -> Iterator[Finding]:
             if role.default.startswith("role:"):
                 yield Finding(where, "a role's default cannot be a role", "name a schedule")
             yield from _target(policy, role.default, where)
+    yield from _schedules(policy)
+
+
+def _schedules(policy: Policy) -> Iterator[Finding]:
     for name, schedule in policy.schedules.items():
         for number, layer in enumerate(schedule.layers):
+            if layer.calendar is not None:
+                at: Location = ("schedules", name, "layers", number, "calendar")
+                yield from _known("calendar", layer.calendar, policy.calendars, at)
             for index, person in enumerate(layer.participants):
-                where = ("schedules", name, "layers", number, "participants", index)
+                where: Location = ("schedules", name, "layers", number, "participants", index)
                 yield from _known("contact", person, policy.contacts, where)
         for index, override in enumerate(schedule.overrides):
             where = ("schedules", name, "overrides", index, "contact")
@@ -146,15 +192,33 @@ def _target(policy: Policy, text: str, where: Location) -> Iterator[Finding]:
 
 
 def _templates(policy: Policy) -> Iterator[Finding]:
+    known = {*DEFAULTS, *policy.templates}
+    asked = {severity.review.template for severity in policy.severities if severity.review}
+    for name, channel in policy.channels.items():
+        for purpose, template_name in channel.templates.items():
+            where: Location = ("channels", name, "templates", purpose)
+            yield from _known("purpose", purpose, PURPOSES, where)
+            yield from _known("template", template_name, known, where)
+            asked.add(template_name)
+    for field in ("channel", "ticket"):
+        for fault in template_faults(getattr(policy.naming, field)):
+            yield Finding(("naming", field), fault.message, _nearest_to(fault), fault.line)
     for name, template in policy.templates.items():
-        if name not in DEFAULTS:
+        if name not in DEFAULTS and name not in asked:
             yield Finding(
-                ("templates", name), f"unknown template {name!r}", nearest(name, DEFAULTS)
+                ("templates", name),
+                f"nothing uses the template {name!r}",
+                nearest(name, DEFAULTS) + " or name it in a channel's templates",
             )
         for part in ("subject", "body"):
             for fault in template_faults(getattr(template, part)):
-                hint = "" if fault.unknown is None else nearest(fault.unknown, fault.known)
-                yield Finding(("templates", name, part), fault.message, hint, fault.line)
+                yield Finding(
+                    ("templates", name, part), fault.message, _nearest_to(fault), fault.line
+                )
+
+
+def _nearest_to(fault: TemplateFault) -> str:
+    return "" if fault.unknown is None else nearest(fault.unknown, fault.known)
 
 
 def _playbooks(policy: Policy) -> Iterator[Finding]:
@@ -163,11 +227,17 @@ def _playbooks(policy: Policy) -> Iterator[Finding]:
             yield Finding(("playbooks", name, "id"), f"the playbook's name is {name!r}")
         for index, step in enumerate(playbook.steps):
             where: Location = ("playbooks", name, "steps", index)
-            if step.http is not None:
-                at = (*where, "http", "endpoint")
-                yield from _known("endpoint", step.http.endpoint, policy.endpoints, at)
-            for part in ("verify", "undo"):
-                call: Call | None = getattr(step, part)
-                if call is not None and call.http is not None:
-                    at = (*where, part, "http", "endpoint")
-                    yield from _known("endpoint", call.http.endpoint, policy.endpoints, at)
+            for at, runner, call in _calls(step, where):
+                field = {"kubernetes": "cluster", "aws": "profile"}.get(runner, "endpoint")
+                asked = getattr(call, field, None)
+                if asked is not None:
+                    yield from _known("endpoint", asked, policy.endpoints, (*at, runner, field))
+
+
+def _calls(step: PlaybookStep, where: Location) -> Iterator[tuple[Location, str, AnyCall]]:
+    for runner, call in step.calls():
+        yield where, runner, call
+    for part in ("verify", "undo"):
+        held: Call | None = getattr(step, part)
+        for runner, call in held.calls() if held is not None else ():
+            yield (*where, part), runner, call

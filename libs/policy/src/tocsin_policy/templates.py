@@ -35,6 +35,17 @@ VARIABLES: Mapping[str, str] = {
     "reason": "why that severity, or why this message",
     "playbook": "title of the playbook that fits",
     "opened_at": "when it opened",
+    "opened_date": "the day it opened, as in 2026-11-21",
+    "opened_time": "the time it opened, as in 0905",
+    "impact": "who feels it, by severity",
+    "components": "list of what else is affected",
+    "channel": "name of the incident's chat channel",
+    "ticket": "title of the incident's ticket",
+    "commander": "who is incident commander",
+    "technical_lead": "who leads the technical work",
+    "roles": "list of roles, each with name and holder",
+    "links": "list of helpful pages, each with title and url",
+    "values": "list of what was measured, each with name and value",
     "now": "when the message was made",
     "level": "number of the escalation level",
     "target": "name of the person it is for",
@@ -92,6 +103,9 @@ DEFAULTS: Mapping[str, Template] = {
     ),
 }
 """Templates of every message there is, for a policy that does not bring its own."""
+
+PURPOSES = (*DEFAULTS,)
+"""Messages there are; a channel may name another template for each."""
 
 _FILTERS = frozenset({"capitalize", "default", "first", "last", "length", "lower", "trim", "upper"})
 _TESTS = frozenset({"defined"})
@@ -201,8 +215,15 @@ def _rendered(text: str, variables: Mapping[str, Any], most: int) -> str:
     return "".join(parts)
 
 
-def render(policy: Policy, name: str, variables: Mapping[str, Any]) -> Message:
-    """The message of a template of the policy, or of the default of that name.
+def render_line(text: str, variables: Mapping[str, Any]) -> str:
+    """One line made of a template: the name of a channel, the title of a ticket."""
+    return " ".join(_rendered(text, variables, MOST_SUBJECT).split())
+
+
+def render(
+    policy: Policy, name: str, variables: Mapping[str, Any], purpose: str | None = None
+) -> Message:
+    """The message of a template of the policy, or of the default for its purpose.
 
     A policy's template that fails on what this incident has gives way to the default.
 
@@ -210,9 +231,10 @@ def render(policy: Policy, name: str, variables: Mapping[str, Any]) -> Message:
 
     Args:
         variables: Values of `VARIABLES`; what is left out is empty.
+        purpose: Whose default stands in; the name itself if absent.
 
     Raises:
-        KeyError: No template has this name.
+        KeyError: No template has this name, and no default this purpose.
     """
     template = policy.templates.get(name)
     if template is not None:
@@ -221,7 +243,7 @@ def render(policy: Policy, name: str, variables: Mapping[str, Any]) -> Message:
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError):
             # What a template meets is known only now; a page must go out whatever it is.
             pass
-    return _message(DEFAULTS[name], variables)
+    return _message(DEFAULTS[purpose or name], variables)
 
 
 def _message(template: Template, variables: Mapping[str, Any]) -> Message:

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from tocsin_incident import IncidentState, Status
-from tocsin_policy import Hours, Level, Policy, Severity, levels_for, next_open
+from tocsin_policy import Hours, Level, Policy, Severity, levels_for, next_open, review_due
 
 
 class Kind(StrEnum):
@@ -55,7 +55,7 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
     if state.status.live:
         found.extend(_update(state, severity))
     if state.status is Status.RESOLVED:
-        found.extend(_review(state, severity))
+        found.extend(_review(state, policy, severity))
     return tuple(sorted(found, key=lambda deadline: deadline.due_at))
 
 
@@ -107,7 +107,8 @@ def _update(state: IncidentState, severity: Severity) -> list[Deadline]:
     return [Deadline(Kind.UPDATE, promised)]
 
 
-def _review(state: IncidentState, severity: Severity) -> list[Deadline]:
-    if severity.review is None or state.resolved_at is None or state.review_reminded:
+def _review(state: IncidentState, policy: Policy, severity: Severity) -> list[Deadline]:
+    if state.resolved_at is None or state.review_reminded:
         return []
-    return [Deadline(Kind.REVIEW, state.resolved_at + severity.review.due_within)]
+    due_at = review_due(policy, severity, state.resolved_at)
+    return [] if due_at is None else [Deadline(Kind.REVIEW, due_at)]

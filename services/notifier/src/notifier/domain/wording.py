@@ -9,7 +9,7 @@ from notifier.domain.wanted import Wanted
 from tocsin_contracts.incidents import Message, Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Step, StepStatus
-from tocsin_policy import Policy, format_duration, render
+from tocsin_policy import Policy, format_duration, render, review_due
 
 _MOST_ALERTS = 10
 
@@ -56,8 +56,9 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
     }
     if cadence is not None and state.status.live:
         variables["next_update"] = _shown((state.updated_at or now) + cadence.every)
-    if severity is not None and severity.review is not None and state.resolved_at is not None:
-        variables["review_due"] = _shown(state.resolved_at + severity.review.due_within)
+    if severity is not None and state.resolved_at is not None:
+        due_at = review_due(policy, severity, state.resolved_at)
+        variables["review_due"] = "" if due_at is None else _shown(due_at)
     return variables | _waiting_step(state, want)
 
 

@@ -1,0 +1,303 @@
+"""Playbooks: what to do about a kind of incident, step by step, and what each step runs.
+
+A call is exact and whole: hosts, programs, resources and statements stand in the policy. What an
+incident brings (a label) can only fill a `parameter`, which is typed and bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tocsin_policy.durations import Duration
+from tocsin_policy.matchers import compile_pattern
+from tocsin_policy.parts import Line, Name, Part, Text, no_duplicates
+
+PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
+"""A parameter's place in a call's text: `${region}`."""
+
+_Value = Annotated[str, Field(max_length=2000)]
+_Kubernetes = Annotated[str, Field(pattern=r"^[a-z0-9$][a-zA-Z0-9${}_.-]{0,252}$")]
+
+
+class HttpCall(Part):
+    """A call to an endpoint the operator named."""
+
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] = "GET"
+    endpoint: Name
+    path: Annotated[str, Field(pattern=r"^/", max_length=2000)] = "/"
+    body: Annotated[str, Field(max_length=20_000)] | None = None
+    expect_status: Annotated[int, Field(ge=100, le=599)] = 200
+    expect_body_contains: Line | None = None
+
+
+class CommandCall(Part):
+    """A program the operator allows, with arguments; no shell reads them."""
+
+    program: Name
+    args: tuple[_Value, ...] = ()
+
+
+class KubernetesCall(Part):
+    """One thing to do to, or see of, a cluster the operator named.
+
+    Attributes:
+        cluster: Name of the operator's setting that holds address and credentials.
+        resource: `deployment/api`, `configmap/app-config`, `node/n1`; absent where `selector` says.
+        replicas: For `scale`.
+        revision: For `rollout_undo`; absent means the one before.
+        values: Annotations, data of a ConfigMap, environment variables, or resources (`memory`,
+            `cpu`), by `action`.
+        container: For `set_env`, `set_resources` and `logs`; absent means the first.
+    """
+
+    action: Literal[
+        "rollout_restart",
+        "rollout_undo",
+        "rollout_status",
+        "scale",
+        "annotate",
+        "patch_config_map",
+        "set_env",
+        "set_resources",
+        "isolate",
+        "restore_network",
+        "cordon",
+        "drain",
+        "delete_pod",
+        "logs",
+        "state",
+    ]
+    cluster: Name = "default"
+    namespace: _Kubernetes = "default"
+    resource: Annotated[str, Field(pattern=r"^[a-z]+/[A-Za-z0-9${}_.-]{1,253}$")] | None = None
+    selector: Annotated[str, Field(max_length=500)] = ""
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    revision: Annotated[int, Field(ge=1)] | None = None
+    values: dict[Line, _Value] = Field(default_factory=dict)
+    container: _Kubernetes | None = None
+    since: Duration | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if (self.action == "scale") != (self.replicas is not None):
+            raise ValueError("replicas belongs to scale, and scale needs it")
+        valued = {"annotate", "patch_config_map", "set_env", "set_resources"}
+        if (self.action in valued) != bool(self.values):
+            raise ValueError(f"values belongs to {', '.join(sorted(valued))}, which need it")
+        if self.resource is None and not self.selector and self.action != "state":
+            raise ValueError("name a resource, as in deployment/api, or a selector")
+        return self
+
+
+class GitHubCall(Part):
+    """A workflow to start, and to wait for."""
+
+    endpoint: Name = "github"
+    repository: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    workflow: Annotated[str, Field(pattern=r"^[\w.-]+\.ya?ml$")]
+    ref: Line = "main"
+    inputs: dict[Name, _Value] = Field(default_factory=dict)
+
+
+class SqlCall(Part):
+    """A statement for a database the operator named; read-only unless it says that it writes."""
+
+    endpoint: Name
+    statement: Annotated[str, Field(min_length=1, max_length=10_000)]
+    writes: bool = False
+    expect_rows: Annotated[int, Field(ge=0)] | None = None
+
+
+class RedisCall(Part):
+    """What to do to a Redis the operator named.
+
+    Attributes:
+        pattern: For `delete_matching`: keys as SCAN's MATCH finds them.
+    """
+
+    endpoint: Name
+    action: Literal["ping", "info", "database_size", "delete_matching", "flush_database"]
+    pattern: Line | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if (self.action == "delete_matching") != (self.pattern is not None):
+            raise ValueError("pattern belongs to delete_matching, and delete_matching needs it")
+        return self
+
+
+class AwsCall(Part):
+    """Arguments for the AWS command line: service, operation, options."""
+
+    profile: Name = "default"
+    args: Annotated[tuple[_Value, ...], Field(min_length=2)]
+
+
+class PrometheusCall(Part):
+    """A query whose answer must hold: `expect` is a comparison every returned sample passes."""
+
+    endpoint: Name = "prometheus"
+    query: Annotated[str, Field(min_length=1, max_length=2000)]
+    expect: Annotated[str, Field(pattern=r"^(<|<=|==|!=|>=|>) -?\d+(\.\d+)?$")] | None = None
+
+
+class AlertCleared(Part):
+    """The incident's own alerts stop firing."""
+
+    within: Duration
+
+
+RUNNERS = ("http", "command", "kubernetes", "github", "sql", "redis", "aws", "prometheus")
+"""Fields that hold a call, each named for the runner that runs it."""
+
+Runner = Literal[
+    "http", "command", "kubernetes", "github", "sql", "redis", "aws", "prometheus", "manual"
+]
+AnyCall = (
+    HttpCall
+    | CommandCall
+    | KubernetesCall
+    | GitHubCall
+    | SqlCall
+    | RedisCall
+    | AwsCall
+    | PrometheusCall
+)
+
+
+class _Calls(Part):
+    http: HttpCall | None = None
+    command: CommandCall | None = None
+    kubernetes: KubernetesCall | None = None
+    github: GitHubCall | None = None
+    sql: SqlCall | None = None
+    redis: RedisCall | None = None
+    aws: AwsCall | None = None
+    prometheus: PrometheusCall | None = None
+
+    def calls(self) -> tuple[tuple[str, AnyCall], ...]:
+        """Runner and call of everything that is named; at most one in a policy that loaded."""
+        named = ((runner, getattr(self, runner)) for runner in RUNNERS)
+        return tuple((runner, call) for runner, call in named if call is not None)
+
+
+class Call(_Calls):
+    """Exactly one thing to do or look at.
+
+    Attributes:
+        alert_cleared: For `verify`: nothing is called, the log is watched.
+    """
+
+    alert_cleared: AlertCleared | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.calls()) + (self.alert_cleared is not None) != 1:
+            raise ValueError(f"name exactly one of {', '.join(RUNNERS)} and alert_cleared")
+        return self
+
+
+class Parameter(Part):
+    """A value an incident brings into a step's call.
+
+    Attributes:
+        label: Label of the incident's first alert that holds it.
+        one_of: All it may be; else `pattern` (RE2, anchored) bounds it.
+        default: Where the label is absent or not allowed; without one the step is a person's.
+    """
+
+    label: Line
+    one_of: tuple[_Value, ...] = ()
+    pattern: Line | None = None
+    default: _Value | None = None
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if bool(self.one_of) == (self.pattern is not None):
+            raise ValueError("bound it with exactly one of one_of and pattern")
+        if self.pattern is not None:
+            compile_pattern(self.pattern)
+        return self
+
+
+class PlaybookStep(_Calls):
+    """One step: what it runs, how dangerous it is, who lets it run.
+
+    Attributes:
+        parameters: What an incident may bring into the call, by the name of its placeholder.
+        timeout: Time the step itself may take.
+        within: The runbook's time budget, since the incident opened; a step that is not done by
+            then is said to be overdue.
+        verify: How to see that it worked.
+        undo: What takes it back.
+        detail: For the person who does it, or agrees to it.
+    """
+
+    id: Name
+    title: Line
+    runner: Runner
+    parameters: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Parameter] = Field(
+        default_factory=dict
+    )
+    risk: Literal["read", "safe", "disruptive", "destructive"]
+    approval: Literal["automatic", "one", "two", "never"]
+    timeout: Duration
+    within: Duration | None = None
+    verify: Call | None = None
+    undo: Call | None = None
+    detail: Text = ""
+
+    @model_validator(mode="after")
+    def _runs_what_it_says(self) -> Self:
+        for runner in RUNNERS:
+            call = getattr(self, runner)
+            if (self.runner == runner) != (call is not None):
+                raise ValueError(
+                    f"a step with runner {self.runner} "
+                    + (f"needs {runner}:" if call is None else f"has no {runner}:")
+                )
+        if self.approval == "automatic" and self.risk in {"disruptive", "destructive"}:
+            raise ValueError(f"a {self.risk} step is never automatic; let one or two people agree")
+        return self
+
+    @model_validator(mode="after")
+    def _fills_what_it_names(self) -> Self:
+        named = set(self.placeholders())
+        unknown = sorted(named - set(self.parameters))
+        if unknown:
+            raise ValueError(f"no parameter is named {', '.join(unknown)}")
+        unused = sorted(set(self.parameters) - named)
+        if unused:
+            raise ValueError(f"no call uses the parameter {', '.join(unused)}")
+        return self
+
+    def placeholders(self) -> Iterator[str]:
+        """Names of the parameters its calls use, as often as they use them."""
+        texts = [call.model_dump_json() for _, call in self.calls()]
+        texts += [part.model_dump_json() for part in (self.verify, self.undo) if part is not None]
+        for text in texts:
+            yield from PLACEHOLDER.findall(text)
+
+
+class Playbook(Part):
+    """What to do about a kind of incident, step by step.
+
+    Attributes:
+        symptoms: How to recognise it, for people.
+        causes: What it usually is, for people.
+    """
+
+    id: Name
+    title: Line
+    symptoms: tuple[Line, ...] = ()
+    causes: tuple[Line, ...] = ()
+    steps: Annotated[tuple[PlaybookStep, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _steps_are_named_once(self) -> Self:
+        no_duplicates(tuple(step.id for step in self.steps))
+        return self
