@@ -1,4 +1,4 @@
-"""Debian's Alertmanager, unpacked by `make setup-clients`, as a process."""
+"""Debian's Alertmanager and Prometheus, unpacked by `make setup-clients`, as processes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,23 @@ route:
   repeat_interval: 1h
 receivers:
   - name: webhook
+    {receiver}
+"""
+
+_WEBHOOK = """
     webhook_configs:
       - url: {url}
         http_config:
           authorization: {{ credentials: {token} }}
+"""
+
+_PROMETHEUS = """
+global: {{ evaluation_interval: 1s }}
+rule_files: [rules.yml]
+alerting:
+  alertmanagers:
+    - static_configs: [{{ targets: [{address}] }}]
+      authorization: {{ credentials: {token} }}
 """
 
 
@@ -54,12 +67,24 @@ class Alertmanager:
 
 @contextmanager
 def running_alertmanager(
-    root: Path, folder: Path, *, webhook: str, token: str, group_by: str = "alertname"
+    root: Path,
+    folder: Path,
+    *,
+    webhook: str = "",
+    token: str = "",
+    group_by: str = "alertname",
+    receiver: str | None = None,
 ) -> Iterator[Alertmanager]:
-    """An Alertmanager whose only receiver is `webhook`, until the block ends."""
+    """An Alertmanager with one receiver, until the block ends.
+
+    Args:
+        webhook: Where its webhook goes, with `token`.
+        receiver: Another receiver, as YAML at the depth of its `name`.
+    """
     programs = root / ".local" / "debian" / "usr" / "bin"
     config = folder / "alertmanager.yml"
-    config.write_text(_CONFIG.format(url=webhook, token=token, group_by=group_by))
+    inside = receiver or _WEBHOOK.format(url=webhook, token=token)
+    config.write_text(_CONFIG.format(receiver=inside.strip(), group_by=group_by))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -76,6 +101,39 @@ def running_alertmanager(
         try:
             asyncio.run(_answers(f"http://{address}/-/ready"))
             yield Alertmanager(f"http://{address}", programs, process.pid)
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
+@contextmanager
+def running_prometheus(
+    root: Path, folder: Path, *, rules: str, alertmanager: str, token: str
+) -> Iterator[None]:
+    """A Prometheus that scrapes nothing, until the block ends.
+
+    Args:
+        rules: Its rule file; evaluated every second, and sent again every second.
+        alertmanager: `host:port` of what it takes for an Alertmanager.
+    """
+    programs = root / ".local" / "debian" / "usr" / "bin"
+    (folder / "rules.yml").write_text(rules)
+    config = folder / "prometheus.yml"
+    config.write_text(_PROMETHEUS.format(address=alertmanager, token=token))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [
+        str(programs / "prometheus"),
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'prometheus'}",
+        f"--web.listen-address={address}",
+        "--rules.alert.resend-delay=1s",
+    ]
+    with (folder / "prometheus.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield
         finally:
             process.terminate()
             process.wait(timeout=20)

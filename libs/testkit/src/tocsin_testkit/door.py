@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import httpx
+import uvicorn
 from pydantic import SecretStr
 
 from ingestion.adapters.alertmanager_api import AlertmanagerApi, Silences
@@ -20,8 +24,10 @@ from tocsin_casebook import InForce, Policies
 from tocsin_contracts.alerts import Observation, Observed
 from tocsin_contracts.event import Event, Fact
 from tocsin_policy import Policy, policy_hash
+from tocsin_runtime.clock import SystemClock
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
+from tocsin_runtime.ports import Clock
 from tocsin_runtime.records import Record
 from tocsin_testkit.clock import ManualClock
 from tocsin_testkit.memory_log import MemoryLog, registered_topics
@@ -39,6 +45,7 @@ class DoorUnderTest:
         keys: Secrets of sources, with the labels they bring.
         policies: In force; the default is `a_policy()`, which claims `system="shop"`.
         anonymous: Nobody needs a secret.
+        real_time: Go by the machine's clock, for programs that do.
         log: Another door's, which stands for a second instance.
 
     Attributes:
@@ -52,6 +59,7 @@ class DoorUnderTest:
         policies: Iterable[Policy] | None = None,
         anonymous: bool = False,
         clock: ManualClock | None = None,
+        real_time: bool = False,
         sources: Sources | None = None,
         amazon: Amazon | None = None,
         people: Mapping[str, str] | None = None,
@@ -60,14 +68,16 @@ class DoorUnderTest:
         log: MemoryLog | None = None,
     ) -> None:
         self.clock = clock or ManualClock()
-        self.log = log or MemoryLog(self.clock, registered_topics(PARTITIONS))
+        time: Clock = SystemClock() if real_time else self.clock
+        self.log = log or MemoryLog(time, registered_topics(PARTITIONS))
         self.dead_letters: list[tuple[Record, Poison]] = []
         self._handled = {topic: len(self.log.records(topic)) for topic in (RAW_URGENT, RAW)}
         known = Policies()
         for policy in policies if policies is not None else (a_policy(),):
             known.publish(InForce(policy, policy_hash(policy)))
         sources = sources or Sources()
-        self.lookups = LogLookups(self.log, self.clock)
+        self.sources = sources
+        self.lookups = LogLookups(self.log, time)
         self.silences = Silences()
         api_token = None if anonymous else SecretStr(API_TOKEN)
         webhook_token = None if anonymous else SecretStr(WEBHOOK_TOKEN)
@@ -76,12 +86,12 @@ class DoorUnderTest:
             Door(
                 publisher=self.log,
                 policies=known,
-                clock=self.clock,
+                clock=time,
                 sources=sources,
                 lookups=self.lookups,
                 people=people,
             ),
-            self.clock,
+            time,
             webhook_token=webhook_token,
             api_token=api_token,
             max_body_bytes=max_body_bytes,
@@ -95,7 +105,7 @@ class DoorUnderTest:
                 policies=known,
                 lookups=self.lookups,
                 silences=self.silences,
-                clock=self.clock,
+                clock=time,
                 read_tokens=(webhook_token,),
                 write_token=api_token,
             ),
@@ -131,6 +141,42 @@ class DoorUnderTest:
                 except Poison as error:
                     self.dead_letters.append((record, error))
             self._handled[topic] = len(records)
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[str]:
+        """`host:port` at which the door listens until the block ends; the stage runs behind it."""
+        config = uvicorn.Config(
+            self.door.application, host="127.0.0.1", port=0, log_config=None, lifespan="off"
+        )
+        server = uvicorn.Server(config)
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            serving = asyncio.create_task(server.serve(sockets=[listening]))
+            following = asyncio.create_task(self._follow())
+            try:
+                yield f"127.0.0.1:{listening.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+                await serving
+                following.cancel()
+
+    async def until(self, enough: Callable[[DoorUnderTest], bool], within: float = 60.0) -> None:
+        """Return once this holds; it is asked whenever the log has grown.
+
+        Raises:
+            TimeoutError: It never held.
+        """
+        async with asyncio.timeout(within):
+            while True:
+                grown = self.log.arrival("alerts", "alerts.urgent", "incidents", "silences")
+                if enough(self):
+                    return
+                await grown
+
+    async def _follow(self) -> None:
+        while True:
+            grown = self.log.arrival(*self._handled)
+            await self.normalise()
+            await grown
 
     async def again(self) -> None:
         """Have the stage handle everything once more, as after a crash."""
