@@ -8,7 +8,13 @@ from dataclasses import dataclass
 
 from tocsin_policy.document import Hours, Policy
 from tocsin_policy.playbooks import AnyCall, Call, PlaybookStep
-from tocsin_policy.templates import DEFAULTS, PURPOSES, TemplateFault, template_faults
+from tocsin_policy.templates import (
+    DEFAULTS,
+    PURPOSES,
+    VARIABLES,
+    TemplateFault,
+    template_faults,
+)
 
 Location = tuple[str | int, ...]
 
@@ -193,7 +199,8 @@ def _target(policy: Policy, text: str, where: Location) -> Iterator[Finding]:
 
 def _templates(policy: Policy) -> Iterator[Finding]:
     known = {*DEFAULTS, *policy.templates}
-    asked = {severity.review.template for severity in policy.severities if severity.review}
+    reviews = {severity.review.template for severity in policy.severities if severity.review}
+    asked = set(reviews)
     for name, channel in policy.channels.items():
         for purpose, template_name in channel.templates.items():
             where: Location = ("channels", name, "templates", purpose)
@@ -210,8 +217,12 @@ def _templates(policy: Policy) -> Iterator[Finding]:
                 f"nothing uses the template {name!r}",
                 nearest(name, DEFAULTS) + " or name it in a channel's templates",
             )
+        # In a review a name that means nothing is a part for people to write, under that name.
+        review = name == "review" or name in reviews
         for part in ("subject", "body"):
             for fault in template_faults(getattr(template, part)):
+                if review and fault.known == tuple(VARIABLES):
+                    continue
                 yield Finding(
                     ("templates", name, part), fault.message, _nearest_to(fault), fault.line
                 )
