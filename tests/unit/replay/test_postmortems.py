@@ -9,7 +9,7 @@ import pytest
 
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Fact
-from tocsin_policy import Policy
+from tocsin_policy import Policy, PolicyRefused, Template
 from tocsin_replay import Recorded, as_html, postmortem, postmortem_html
 from tocsin_replay.postmortem import SECTIONS
 from tocsin_runtime.records import Position
@@ -33,15 +33,36 @@ RECORDED = _made(
 )
 
 
-def _policy(template: str) -> Policy:
-    severity = {
+SEVERITIES = [
+    {
         "name": "critical",
         "definition": "customers notice",
-        "review": {"due_within": "2d", "template": template},
-    }
-    return a_policy(
-        "mpc-transformer", severities=[severity, {"name": "minor", "definition": "nobody notices"}]
-    )
+        "review": {"due_within": "2d", "template": "postmortem"},
+    },
+    {"name": "minor", "definition": "nobody notices"},
+]
+
+
+def _with(name: str, body: str) -> Policy:
+    templates = {"postmortem": {"subject": "Postmortem", "body": "{{ timeline }}"}}
+    templates[name] = {"subject": "A template", "body": body}
+    return a_policy("mpc-transformer", severities=SEVERITIES, templates=templates)
+
+
+def _policy(template: str) -> Policy:
+    """A policy with this review template, past the loader, which would refuse most of them."""
+    written = Template.model_construct(subject="Postmortem", body=template)
+    policy = _with("postmortem", "to be replaced")
+    return policy.model_copy(update={"templates": {"postmortem": written}})
+
+
+def test_a_policy_may_name_parts_for_people_in_its_review_and_nowhere_else() -> None:
+    body = "{{ timeline }} {{ what_our_lawyers_say }}"
+    assert _with("postmortem", body).templates["postmortem"].body == body
+    with pytest.raises(PolicyRefused, match="unknown variable 'timeline'"):
+        _with("opened", body)
+    with pytest.raises(PolicyRefused, match="may not use a call"):
+        _with("postmortem", "{{ title.upper() }}")
 
 
 def test_the_policys_own_template_is_filled() -> None:

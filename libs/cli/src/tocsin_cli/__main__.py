@@ -15,7 +15,7 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from tocsin_cli import bundles, connection, postmortems, replaying, reports
+from tocsin_cli import archives, bundles, connection, postmortems, replaying, reports
 from tocsin_cli.exits import Exit, NotFound, Unreachable
 from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
 from tocsin_cli.stack.problems import StackProblem
@@ -30,7 +30,7 @@ from tocsin_policy import (
     policy_hash,
     scaled,
 )
-from tocsin_replay import BadBundle
+from tocsin_replay import BadArchive, BadBundle
 from tocsin_runtime.clock import SystemClock
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison, Transient
@@ -48,6 +48,7 @@ replaying.register(app)
 bundles.register(app)
 postmortems.register(app)
 reports.register(app)
+archives.register(app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]
@@ -63,7 +64,7 @@ def main() -> None:
         _end(str(error), Exit.UNREACHABLE)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         _end(f"cannot read {error.filename}: {error.strerror}", Exit.USAGE)
-    except (PolicyRefused, BadBundle) as error:
+    except (PolicyRefused, BadBundle, BadArchive) as error:
         _end(str(error), Exit.FAILED)
     except ValueError as error:
         _end(str(error), Exit.USAGE)

@@ -16,12 +16,14 @@ from tocsin_replay import (
     Gathered,
     Key,
     bundle_lines,
+    drift,
     gather,
     gather_all,
     open_bundle,
     read_all,
     states_of,
     verify,
+    verify_archive,
 )
 from tocsin_runtime.ports import Reader
 
@@ -74,17 +76,34 @@ def bundle(
         errors.print(f"the log no longer holds {position}", style="yellow", highlight=False)
 
 
-def check(path: Annotated[Path, typer.Argument(help="A bundle.")], key: KeyFile = None) -> None:
-    """Say whether a bundle is what was made, by whom, and folds as it did. Exit 1 if not."""
+def check(
+    path: Annotated[Path, typer.Argument(help="A bundle or an archive.")], key: KeyFile = None
+) -> None:
+    """Say whether it is what was made, and by whom; and where today's fold differs from then."""
+    if path.is_dir():
+        _check_archive(path)
+        return
     try:
         opened = open_bundle(path)
-        problems = verify(opened, None if key is None else Key(key.read_bytes()))
+        problems = () if key is None else verify(opened, Key(key.read_bytes()))
     except BadBundle as error:
         problems = error.problems
     for problem in problems:
         errors.print(f"{path}: {problem}", style="red", markup=False, highlight=False)
     if problems:
         raise typer.Exit(Exit.FAILED)
+    for line in drift(opened):
+        errors.print(f"{path}: {line}", style="yellow", markup=False, highlight=False)
     by = f", signed ({opened.signed})" if opened.signed else ""
     sure = "" if key is not None or not opened.signed else "; name its key to check by whom"
     console.print(f"{path} is whole{by}{sure}: {', '.join(opened.incidents)}", highlight=False)
+
+
+def _check_archive(path: Path) -> None:
+    with progress("verifying") as count:
+        problems = verify_archive(path, count)
+    for problem in problems:
+        errors.print(f"{path}: {problem}", style="red", markup=False, highlight=False)
+    if problems:
+        raise typer.Exit(Exit.FAILED)
+    console.print(f"{path} is whole", highlight=False)

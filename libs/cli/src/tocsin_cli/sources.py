@@ -13,7 +13,14 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from tocsin_cli import connection
 from tocsin_cli.exits import NotFound
 from tocsin_cli.printing import errors
-from tocsin_replay import Recorded, Version, open_bundle, read_incident, read_policies
+from tocsin_replay import (
+    ArchiveReader,
+    Recorded,
+    Version,
+    open_bundle,
+    read_incident,
+    read_policies,
+)
 from tocsin_runtime.ports import Reader
 
 T = TypeVar("T")
@@ -29,13 +36,18 @@ async def with_source(path: Path | None, work: Callable[[Reader], Awaitable[T]])
 
     Raises:
         BadBundle: The file is not, or no longer, what it should be.
+        BadArchive: The folder is no archive.
     """
     if path is None:
         return await connection.with_reader(work)
     try:
-        return await work(open_bundle(path).log)
+        return await work(_held(path))
     except LookupError as error:
         raise NotFound(str(error)) from error
+
+
+def _held(path: Path) -> Reader:
+    return ArchiveReader(path) if path.is_dir() else open_bundle(path).log
 
 
 async def story(

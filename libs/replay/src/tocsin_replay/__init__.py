@@ -1,10 +1,25 @@
 """Reading it back: an incident as it was, its story and its report, from the log alone."""
 
+from tocsin_replay.archiving import (
+    Archived,
+    ArchiveReader,
+    BadArchive,
+    archive,
+    read_manifest,
+    verify_archive,
+)
+from tocsin_replay.asking import (
+    Answered,
+    Refused,
+    answer,
+    ask,
+)
 from tocsin_replay.bundling import (
     BadBundle,
     Bundle,
     Key,
     bundle_lines,
+    drift,
     open_bundle,
     read_bundle,
     verify,
@@ -95,6 +110,10 @@ from tocsin_replay.whole import (
 
 __all__ = [
     "SECTIONS",
+    "Answered",
+    "ArchiveReader",
+    "Archived",
+    "BadArchive",
     "BadBundle",
     "Bundle",
     "Cited",
@@ -108,16 +127,21 @@ __all__ = [
     "Paged",
     "Progress",
     "Recorded",
+    "Refused",
     "Report",
     "ResponseTarget",
     "Step",
     "Summary",
     "Version",
+    "answer",
+    "archive",
     "as_html",
+    "ask",
     "bundle_lines",
     "chain",
     "chain_of",
     "differences",
+    "drift",
     "each_fact",
     "first_difference",
     "gather",
@@ -138,6 +162,7 @@ __all__ = [
     "read_all",
     "read_bundle",
     "read_incident",
+    "read_manifest",
     "read_policies",
     "read_policy",
     "render_report",
@@ -158,4 +183,5 @@ __all__ = [
     "timeline_markdown",
     "timeline_table",
     "verify",
+    "verify_archive",
 ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from jinja2 import TemplateError, Undefined, nodes
@@ -226,8 +226,10 @@ h2 {{ border-bottom: 1px solid #e4e9ee; padding-bottom: .2rem; margin-top: 2rem;
 def template_of(policy: Policy | None, severity: str) -> str:
     """The review template the policy has for a severity; the default where it has none."""
     found = policy.severity(severity) if policy is not None else None
-    text = found.review.template if found is not None and found.review is not None else ""
-    return text if "{{" in text else DEFAULT
+    if policy is None or found is None or found.review is None:
+        return DEFAULT
+    named = policy.templates.get(found.review.template)
+    return DEFAULT if named is None else named.body
 
 
 def _filled(found: Summary, recorded: Sequence[Recorded], policy: Policy | None) -> str:
@@ -558,15 +560,9 @@ def _required_of_people(found: Summary, severity: Severity) -> Iterator[str]:
     if severity.acknowledge_timeout is not None:
         yield f"- An acknowledgement lapses after {duration(severity.acknowledge_timeout)}."
     if severity.review is not None:
-        due = _due(found.resolved_at, severity.review.due_within)
+        due = "after its end" if found.review_due_at is None else _at(found.review_due_at)
         done = f"published {_at(found.reviewed_at)}" if found.reviewed_at else "not published yet"
         yield f"- A review, due {due}: {done}."
-
-
-def _due(since: datetime | None, within: timedelta) -> str:
-    if since is None:
-        return f"{duration(within)} after its end"
-    return _at(since + within)
 
 
 def _actions(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:

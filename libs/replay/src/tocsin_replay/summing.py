@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from escalation_timer.domain.deadlines import Kind, deadlines
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Person
-from tocsin_incident import IncidentState
+from tocsin_incident import IncidentState, Status
 from tocsin_incident.state import Remediation
 from tocsin_incident.state import Step as RemediationStep
 from tocsin_policy import Policy
@@ -152,6 +152,7 @@ class Summary(Told):
     resolved_at: datetime | None
     resolved_by: str | None
     resolution: str
+    review_due_at: datetime | None
     reviewed_at: datetime | None
     ends_at: datetime
     time_to_detect: timedelta
@@ -184,6 +185,7 @@ class _Gathering:
     actions: list[ActionItem] = field(default_factory=list)
     evidence: dict[tuple[str, str], dict[str, str]] = field(default_factory=dict)
     mitigated_at: datetime | None = None
+    review_due_at: datetime | None = None
     ignored: int = 0
 
 
@@ -246,6 +248,7 @@ def _summary(
         resolved_at=state.resolved_at,
         resolved_by=_named(state.resolved_by, policy),
         resolution=state.resolution,
+        review_due_at=found.review_due_at,
         reviewed_at=state.reviewed_at,
         ends_at=state.resolved_at or recorded[-1].event.occurred_at,
         time_to_detect=state.opened_at - began_at,
@@ -365,6 +368,8 @@ def _take(found: _Gathering, step: Step, after: IncidentState) -> None:
                 why=getattr(fact, "text", "") or getattr(fact, "reason", ""),
             )
         )
+    if after.status is Status.RESOLVED and after.status != getattr(before, "status", None):
+        found.review_due_at = _pending(found, after, Kind.REVIEW)
     if after.mitigated_at is not None and found.mitigated_at is None:
         found.mitigated_at = after.mitigated_at
     handle = _HANDLE.get(type(fact))
@@ -431,10 +436,7 @@ def _overdue(found: _Gathering, _: Step, fact: facts.UpdateOverdue) -> None:
 
 def _posted(found: _Gathering, step: Step, fact: facts.UpdatePosted) -> None:
     at = step.recorded.event.occurred_at
-    due_at = None
-    if step.before is not None and found.policy is not None:
-        pending = deadlines(step.before, found.policy)
-        due_at = next((due.due_at for due in pending if due.kind is Kind.UPDATE), None)
+    due_at = None if step.before is None else _pending(found, step.before, Kind.UPDATE)
     outcome = "made" if due_at is None else "in time" if at <= due_at else "late"
     found.updates.append(
         Update(
@@ -446,6 +448,14 @@ def _posted(found: _Gathering, step: Step, fact: facts.UpdatePosted) -> None:
             text=fact.text,
         )
     )
+
+
+def _pending(found: _Gathering, state: IncidentState, kind: Kind) -> datetime | None:
+    """When something of this kind is due, by the rules that the escalation-timer keeps."""
+    if found.policy is None:
+        return None
+    pending = deadlines(state, found.policy)
+    return next((due.due_at for due in pending if due.kind is kind), None)
 
 
 def _noted(found: _Gathering, step: Step, fact: facts.NoteAdded) -> None:
