@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import structlog
 
+from notifier.domain.bundling import BUNDLED, MOST_BUNDLED, Part, bundle
 from notifier.domain.duty import event_of, owed
 from notifier.domain.outcomes import (
     Delivered,
@@ -114,6 +115,7 @@ class Notifier:
         self._instance = instance
         self._made: dict[str, int] = {}
         self._lanes: dict[str, _Lane] = {}
+        self._bundles: dict[tuple[str, str], list[_Call]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._number = 0
         self.reconciler = Reconciler(
@@ -205,35 +207,73 @@ class Notifier:
         if found is None:
             self._unmade(call)
             return
-        if not await self._gate.claim(call.notification, call.attempt):
-            await self._tell(call, Unknown("claimed_elsewhere"), found[1])
-            return
-        await self._hold_off(call, *found[:3])
-        # Asked last, after every wait: what was wanted then may not be wanted now.
-        found = self._still(call)
-        if found is None:
-            self._unmade(call)
-            return
         state, held, in_force, _ = found
-        reason = unwanted(state, held)
-        if reason is not None:
-            await self._write(
-                call,
-                facts.NotificationSuperseded(notification=held.notification, reason=reason),
-                held.notification,
-            )
+        if not await self._gate.claim(call.notification, call.attempt):
+            await self._tell(call, Unknown("claimed_elsewhere"), held)
             return
-        named = in_force.policy.channels.get(held.channel)
-        channel = self._channels.get(named.endpoint) if named is not None else None
-        if named is None or channel is None:
-            outcome: Outcome = Refused(
-                "channel_not_configured", f"no settings for channel {held.channel!r}"
-            )
+        asking = self._asking(state, held, in_force)
+        if asking is None:
+            await self._make([call], None)
+        elif asking.person is None:
+            await self._hold_off([call], asking)
+            await self._make([call], asking)
         else:
-            outcome = await channel.send(self._sending(state, held, in_force))
+            await self._bundled(call, asking)
+
+    async def _bundled(self, call: _Call, asking: Asking) -> None:
+        """Make the call if the person may be reached now; else wait with others, as one."""
+        key = (asking.account, asking.person or "")
+        waiting = self._bundles.get(key)
+        if waiting is not None and len(waiting) < MOST_BUNDLED:
+            waiting.append(call)
+        elif await self._gate.hold_off(asking) is None:
+            await self._make([call], asking)
+        elif (waiting := self._bundles.get(key)) is not None and len(waiting) < MOST_BUNDLED:
+            # It came while the gate was asked.
+            waiting.append(call)
+        elif self._group is not None:
+            calls = self._bundles[key] = [call]
+            self._group.create_task(self._bundle(key, calls, asking))
+
+    async def _bundle(self, key: tuple[str, str], calls: list[_Call], asking: Asking) -> None:
+        await self._hold_off(calls, asking)
+        if self._bundles.get(key) is calls:
+            del self._bundles[key]
+        await self._make(calls, asking)
+
+    async def _make(self, calls: Sequence[_Call], asking: Asking | None) -> None:
+        """Make one call for all that are still wanted, and tell what became of each.
+
+        Asked last, after every wait: what was wanted then may not be wanted now.
+        """
+        made: list[tuple[_Call, Notification, Sending]] = []
+        channel: Channel | None = None
+        for call in calls:
+            found = self._still(call)
+            if found is None:
+                self._unmade(call)
+                continue
+            state, held, in_force, _ = found
+            reason = unwanted(state, held)
+            if reason is not None:
+                superseded = facts.NotificationSuperseded(
+                    notification=call.notification, reason=reason
+                )
+                await self._write(call, superseded, call.notification)
+                continue
+            channel = self._channels.get(asking.account) if asking is not None else None
+            made.append((call, held, self._sending(state, held, in_force)))
+        if not made:
+            return
+        if channel is None or asking is None:
+            what = made[0][1].channel
+            outcome: Outcome = Refused("channel_not_configured", f"no settings for {what!r}")
+        else:
+            outcome = await channel.send(_one([sending for _, _, sending in made]))
             healthy = not isinstance(outcome, Unwell | Unknown)
-            await self._gate.report(named.endpoint, healthy=healthy)
-        await self._tell(call, outcome, held)
+            await self._gate.report(asking.account, healthy=healthy)
+        for call, held, _ in made:
+            await self._tell(call, outcome, held)
 
     def _unmade(self, call: _Call) -> None:
         # The partition left while the call waited. If it comes back to this process the attempt
@@ -241,18 +281,13 @@ class Notifier:
         if self._made.get(call.notification) == call.attempt:
             del self._made[call.notification]
 
-    async def _hold_off(
-        self, call: _Call, state: IncidentState, held: Notification, in_force: InForce
-    ) -> None:
-        asking = self._asking(state, held, in_force)
-        if asking is None:
-            return
+    async def _hold_off(self, calls: Sequence[_Call], asking: Asking) -> None:
         for _ in range(MOST_HOLDS):
             wait = await self._gate.hold_off(asking)
-            if wait is None or self._still(call) is None:
+            if wait is None or not any(self._still(call) for call in calls):
                 return
             await self._clock.sleep(wait)
-        log.warning("call.hurried", account=asking.account, notification=call.notification)
+        log.warning("call.hurried", account=asking.account, calls=len(calls))
 
     def _asking(self, state: IncidentState, held: Notification, in_force: InForce) -> Asking | None:
         named = in_force.policy.channels.get(held.channel)
@@ -260,7 +295,10 @@ class Notifier:
             return None
         rank = severity_rank(in_force.policy, state.severity)
         rate = self._rates.get(named.endpoint) or RATES[named.kind]
-        return Asking(named.endpoint, rate, urgent=_urgent(rank, held))
+        person = None
+        if held.target is not None and named.kind in BUNDLED:
+            person = f"{held.target.contact}/{named.kind}"
+        return Asking(named.endpoint, rate, urgent=_urgent(rank, held), person=person)
 
     def _sending(self, state: IncidentState, held: Notification, in_force: InForce) -> Sending:
         contact = None
@@ -358,6 +396,23 @@ def _parts(call: _Call) -> tuple[str, str]:
 
 def _urgent(rank: int, held: Notification) -> bool:
     return rank == 0 and held.purpose is Purpose.PAGE
+
+
+def _one(sendings: Sequence[Sending]) -> Sending:
+    """A message that stands for all of these; the worst, if it is alone."""
+    worst = min(sendings, key=lambda sending: sending.severity_rank)
+    if len(sendings) == 1:
+        return worst
+    parts = [
+        Part(one.severity_rank, one.incident, one.message.subject, one.link) for one in sendings
+    ]
+    return replace(
+        worst,
+        message=bundle(parts),
+        attempt=max(sending.attempt for sending in sendings),
+        earlier=(),
+        bundled=tuple(sending.notification for sending in sendings),
+    )
 
 
 def _by(state: IncidentState) -> str:

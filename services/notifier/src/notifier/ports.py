@@ -8,6 +8,7 @@ from typing import Protocol
 
 from notifier.domain.outcomes import Outcome
 from notifier.domain.pacing import Asking
+from tocsin_contracts.ids import derive
 from tocsin_contracts.incidents import Message, Purpose, Target
 
 
@@ -41,6 +42,7 @@ class Sending:
         room: Name of the incident's own chat channel, where the policy has it made.
         invited: Chat names of the people it is made for.
         earlier: What this channel delivered of this incident before, oldest first.
+        bundled: Notifications of the messages it stands for, if it stands for several.
     """
 
     notification: str
@@ -65,6 +67,12 @@ class Sending:
     room: str | None = None
     invited: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()
+    bundled: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """What tells this message from every other: the same over its attempts."""
+        return str(derive("bundle", *sorted(self.bundled))) if self.bundled else self.notification
 
     @property
     def may_repeat(self) -> bool:

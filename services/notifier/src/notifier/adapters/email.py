@@ -116,7 +116,7 @@ class EmailChannel:
         mail["To"] = [Address(addr_spec=one) for one in addresses]
         mail["Subject"] = cut(one_line(sending.message.subject), _SUBJECT)
         mail["Date"] = self._clock.now()
-        mail["Message-ID"] = f"<{sending.notification}@{domain}>"
+        mail["Message-ID"] = f"<{sending.identity}@{domain}>"
         # No mail has this id: it is the incident's, and every mail of it answers to it.
         mail["In-Reply-To"] = thread
         mail["References"] = thread

@@ -90,7 +90,8 @@ class SmsChannel:
     def _text(self, sending: Sending) -> str:
         end = ""
         if self._answered and sending.purpose is Purpose.PAGE:
-            end += f"\nReply {reply_code(sending.incident)} to acknowledge."
+            code = "the code of each" if sending.bundled else reply_code(sending.incident)
+            end += f"\nReply {code} to acknowledge."
         if sending.link is not None:
             end += f"\n{sending.link}"
         subject = repeated(one_line(sending.message.subject), may_repeat=sending.may_repeat)
@@ -129,6 +130,8 @@ class VoiceChannel:
         said = cut(f"{subject}. {one_line(sending.message.body)}", _MOST_SPOKEN, escape=_speakable)
         response = ET.Element("Response")
         asks = self._answer_url is not None and sending.purpose is Purpose.PAGE
+        # One key says yes to one incident.
+        asks = asks and not sending.bundled
         inside = response
         if asks:
             contact = sending.target.contact if sending.target is not None else ""
