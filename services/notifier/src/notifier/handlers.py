@@ -20,6 +20,7 @@ from notifier.domain.outcomes import (
     retry_at,
 )
 from notifier.domain.pacing import RATES, Asking, Rate
+from notifier.domain.redacting import Redactor
 from notifier.domain.wanted import unwanted
 from notifier.ports import Channel, Earlier, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
@@ -88,6 +89,7 @@ class Notifier:
         channels: By the endpoint a policy's channel names.
         rates: Of endpoints that have another than their kind's.
         link_to: Where an incident can be read.
+        redact: Blanks out what must not be told, before it stands in the log.
         instance: Names this process; different after every start.
     """
 
@@ -103,6 +105,7 @@ class Notifier:
         instance: str,
         rates: Mapping[str, Rate] | None = None,
         link_to: Callable[[str], str | None] = lambda _: None,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
         self._casebook = casebook
         self._policies = policies
@@ -123,7 +126,7 @@ class Notifier:
             policies=policies,
             publisher=publisher,
             clock=clock,
-            duty=partial(owed, instance=instance),
+            duty=partial(owed, instance=instance, redact=redact or Redactor()),
             looked=self._looked,
         )
 

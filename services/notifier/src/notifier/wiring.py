@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -61,7 +63,8 @@ async def wire(runtime: Runtime, settings: NotifierSettings) -> None:
         policies=policies,
         publisher=runtime.publisher,
         clock=runtime.clock,
-        channels=_channels(runtime, settings),
+        channels=open_channels(settings, runtime.clock, runtime.on_stop),
+        redact=redactor_of(settings),
         gate=_gate(runtime, settings),
         rates=_rates(settings),
         link_to=settings.link_to,
@@ -73,22 +76,36 @@ async def wire(runtime: Runtime, settings: NotifierSettings) -> None:
     gauge("tocsin_calls_waiting", "Provider calls that wait for a worker", handler.waiting)
 
 
-def _channels(runtime: Runtime, settings: NotifierSettings) -> dict[str, Channel]:
+def open_channels(
+    settings: NotifierSettings,
+    clock: Clock,
+    on_stop: Callable[[Callable[[], Awaitable[None]]], Any],
+) -> dict[str, Channel]:
+    """Every channel of the settings, by the endpoint's name.
+
+    Args:
+        on_stop: Takes what closes each of them.
+    """
     channels: dict[str, Channel] = {}
-    known = [secret for channel in settings.channels.values() for secret in channel.secrets()]
-    redact = Redactor(settings.redact, known)
+    redact = redactor_of(settings)
     for name, channel in settings.channels.items():
         # A client each: a provider that hangs holds up its own pool and no other's.
         client = http_client(
             settings.provider_timeout, channel.urls(), ca_file=settings.provider_ca_file
         )
-        runtime.on_stop(client.aclose)
+        on_stop(client.aclose)
         calls = Caller(client, timedelta(seconds=settings.provider_timeout))
-        adapter = channel_of(channel, calls, runtime.clock, settings)
+        adapter = channel_of(channel, calls, clock, settings)
         if isinstance(adapter, AppriseChannel):
-            runtime.on_stop(adapter.close)
+            on_stop(adapter.close)
         channels[name] = Guarded(adapter, redact)
     return channels
+
+
+def redactor_of(settings: NotifierSettings) -> Redactor:
+    """What blanks out every secret of the settings, and whatever looks like one."""
+    known = [secret for channel in settings.channels.values() for secret in channel.secrets()]
+    return Redactor(settings.redact, known)
 
 
 def channel_of(

@@ -6,12 +6,8 @@ from dataclasses import replace
 from typing import assert_never
 
 from notifier.domain.outcomes import Delivered, Outcome, Refused, Unknown, Unwell
-from notifier.domain.redacting import Redactor
+from notifier.domain.redacting import Redactor, redacted
 from notifier.ports import Channel, Sending
-from tocsin_contracts.incidents import Message
-
-_MOST_SUBJECT = 500
-_MOST_BODY = 20_000
 
 
 class Guarded:
@@ -29,10 +25,11 @@ class Guarded:
         outcome = await self._channel.send(
             replace(
                 sending,
-                message=self._clean(sending.message),
+                message=redacted(sending.message, self._redact),
                 title=self._redact(sending.title),
                 earlier=tuple(
-                    replace(one, message=self._clean(one.message)) for one in sending.earlier
+                    replace(one, message=redacted(one.message, self._redact))
+                    for one in sending.earlier
                 ),
             )
         )
@@ -46,9 +43,3 @@ class Guarded:
             case Unknown():
                 return outcome
         assert_never(outcome)
-
-    def _clean(self, message: Message) -> Message:
-        return Message(
-            subject=self._redact(message.subject)[:_MOST_SUBJECT],
-            body=self._redact(message.body)[:_MOST_BODY],
-        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from notifier.domain.outcomes import Unknown, retry_at
+from notifier.domain.redacting import redacted
 from notifier.domain.wanted import Wanted, unwanted, wanted
 from notifier.domain.wording import message_for
 from tocsin_casebook import InForce, Owed
@@ -19,7 +21,13 @@ SOURCE = "tocsin/notifier"
 
 
 def owed(
-    state: IncidentState, in_force: InForce, now: datetime, end: int, *, instance: str
+    state: IncidentState,
+    in_force: InForce,
+    now: datetime,
+    end: int,
+    *,
+    instance: str,
+    redact: Callable[[str], str] = str,
 ) -> Owed:
     """The facts owed at `now`, and when the next retry is due.
 
@@ -29,11 +37,12 @@ def owed(
 
     Args:
         instance: This process; attempts of any other are in doubt.
+        redact: Blanks out what must not be told. What is told stands in the log, too.
     """
     writer = _Writer(state, in_force, now, end)
     for want in wanted(state, in_force.policy):
         if want.notification not in state.notifications:
-            _request(writer, state, in_force, want, now)
+            _request(writer, state, in_force, want, now, redact)
     next_at: datetime | None = None
     for held in state.notifications.values():
         due_at = _go_on(writer, state, held, now, instance)
@@ -68,7 +77,12 @@ def event_of(
 
 
 def _request(
-    writer: _Writer, state: IncidentState, in_force: InForce, want: Wanted, now: datetime
+    writer: _Writer,
+    state: IncidentState,
+    in_force: InForce,
+    want: Wanted,
+    now: datetime,
+    redact: Callable[[str], str],
 ) -> None:
     channel = in_force.policy.channels.get(want.channel)
     kind = channel.kind if channel is not None else "unknown"
@@ -82,7 +96,7 @@ def _request(
             channel=want.channel,
             kind=kind,
             provider_key=want.provider_key,
-            message=message_for(state, in_force.policy, want, now),
+            message=redacted(message_for(state, in_force.policy, want, now), redact),
         ),
         want.notification,
     )

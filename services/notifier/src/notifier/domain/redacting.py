@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import re2
 
+from tocsin_contracts.incidents import Message
+
+_MOST_SUBJECT = 500
+_MOST_BODY = 20_000
 MASK = "[redacted]"
 LEAST_SECRET = 6
 """Characters a known secret has at least; a shorter one would blank out words."""
@@ -50,3 +54,10 @@ class Redactor:
         """The text with every secret masked."""
         redacted: str = self._pattern.sub(MASK, text)
         return redacted
+
+
+def redacted(message: Message, redact: Callable[[str], str]) -> Message:
+    """The message, still within its limits though a mask is longer than what it hides."""
+    return Message(
+        subject=redact(message.subject)[:_MOST_SUBJECT], body=redact(message.body)[:_MOST_BODY]
+    )
