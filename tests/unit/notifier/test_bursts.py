@@ -37,9 +37,7 @@ def by_mail() -> Policy:
     alice = {"name": "Alice", "role": "on-call engineer", "channels": ["mail"]}
     return a_policy(
         contacts={"alice": alice},
-        escalation={
-            "critical": [{"number": 1, "after": "0m", "targets": ["schedule:primary"]}]
-        },
+        escalation={"critical": [{"number": 1, "after": "0m", "targets": ["schedule:primary"]}]},
         channels={"mail": {"kind": "email", "endpoint": "mail"}},
     )
 

@@ -1,0 +1,77 @@
+"""`tocsin notify test`: whether the channels of a contact work, before they are needed."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tocsin_cli import connection
+from tocsin_cli.exits import Exit, NotFound
+from tocsin_cli.printing import Json, console, print_json
+from tocsin_policy import Policy, load_policy
+
+notify = typer.Typer(help="Channels: whether they reach people.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.add_typer(notify, name="notify")
+
+
+@notify.callback()
+def _group() -> None:
+    """Channels: whether they reach people."""
+
+
+@notify.command("test")
+def try_contact(
+    contact: Annotated[str, typer.Argument(help="Contact id of the policy.", metavar="CONTACT")],
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="The policy's file, if not the one in force.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option("--system", help="Whose policy in force has the contact.")
+    ] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option("--channel", help="Only this channel of the contact's.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Page a contact for nothing, by each of their channels, and say what became of it.
+
+    It calls the providers itself, with the notifier's settings (TOCSIN_CHANNELS) as this command's
+    environment has them. Exit code 1 if a channel did not take it.
+    """
+    from tocsin_cli.trying import try_channels  # noqa: PLC0415 - every library of every channel
+
+    if (policy is None) == (system is None):
+        raise ValueError("name --policy FILE, or --system for the policy in force")
+    found = load_policy(policy) if policy is not None else asyncio.run(_in_force(str(system)))
+    tried = asyncio.run(try_channels(found, contact, channel or ()))
+    if as_json:
+        print_json(tried)
+    else:
+        table = Table("channel", "kind", "endpoint", "outcome", "seconds", "detail", box=None)
+        for one in tried:
+            colour = "green" if one["outcome"] == "delivered" else "red"
+            shown = f"[{colour}]{one['outcome']}[/{colour}]"
+            table.add_row(
+                one["channel"], one["kind"], one["endpoint"], shown, one["seconds"], one["detail"]
+            )
+        console.print(table)
+    if any(one["outcome"] != "delivered" for one in tried):
+        raise typer.Exit(Exit.FAILED)
+
+
+async def _in_force(system: str) -> Policy:
+    from tocsin_replay import read_policies  # noqa: PLC0415 - only this option needs it
+
+    versions = await connection.with_reader(read_policies)
+    found = [version.policy for version in versions if version.policy.system == system]
+    if not found:
+        raise NotFound(f"no policy of {system} is in force")
+    return found[-1]
