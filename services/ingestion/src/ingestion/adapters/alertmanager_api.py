@@ -285,10 +285,9 @@ class AlertmanagerApi:
         return _json(_silence_document(silence, self._clock.now()))
 
     async def _set_silence(self, request: Request) -> Response:
-        content_type = request.headers.get("content-type", "")
-        refusal = unsupported(content_type)
-        if refusal is not None:
-            raise _replied(refusal)
+        wrong_kind = unsupported(request.headers.get("content-type", ""))
+        if wrong_kind:
+            raise _form(415, 415, wrong_kind)
         try:
             body = await read_body(request, most=_MOST_BYTES, within=_READ_TIMEOUT)
         except Unreadable as error:

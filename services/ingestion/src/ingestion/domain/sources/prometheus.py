@@ -74,8 +74,9 @@ def parse(received: Received) -> Delivery:
         Malformed: The body has another form, or an alert in it cannot be; those that can are its
             `valid`, and count.
     """
-    if received.path and unsupported(received.header("content-type")) is not None:
-        raise Malformed("unsupported_media_type", "", received.header("content-type")[:100])
+    wrong_kind = unsupported(received.header("content-type"))
+    if received.path and wrong_kind:
+        raise Malformed("unsupported_media_type", "", wrong_kind)
     if not received.body.strip():
         raise Malformed("required", "", "alerts in body is required")
     try:
@@ -169,8 +170,7 @@ def refused(refusal: Refusal) -> Reply:
         case "not_a_uri":
             return _coded(422, _INVALID_FORM, refusal.message)
         case "unsupported_media_type":
-            found = unsupported(refusal.message)
-            return found if found is not None else _coded(415, 415, refusal.message)
+            return _coded(415, 415, refusal.message)
         case "not_json" | "not_an_object" | "invalid_field":
             problem = Malformed(refusal.reason, refusal.field, refusal.message)
             return form_error(problem, "alerts")
@@ -186,13 +186,12 @@ def form_error(problem: Malformed, what: str) -> Reply:
     return _coded(400, 400, f'parsing {what} body from "" failed, because {where}{problem.detail}')
 
 
-def unsupported(content_type: str) -> Reply | None:
-    """What a body that does not say it is JSON gets."""
-    kind = content_type.partition(";")[0].strip().lower()
+def unsupported(content_type: str) -> str:
+    """What is wrong with a body that does not say it is JSON; nothing if it does."""
+    kind = content_type.partition(";")[0].strip().lower()[:100]
     if kind == "application/json":
-        return None
-    message = f'unsupported media type "{kind}", only [application/json] are allowed'
-    return _coded(415, 415, message)
+        return ""
+    return f'unsupported media type "{kind}", only [application/json] are allowed'
 
 
 def with_line(reply: Reply) -> Reply:

@@ -74,7 +74,8 @@ class _Interaction(Payload):
 def parse(received: Received) -> Delivery:
     """A declaration, an answer, or nothing to write."""
     if received.header("content-type").lower().startswith("application/json"):
-        return Delivery()  # the challenge with which Slack checks the address
+        read_json(received.body)  # the challenge with which Slack checks the address
+        return Delivery()
     form = read_form(received.body)
     if "payload" in form:
         return _pressed(read(_Interaction, form["payload"].encode()))
