@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tocsin_cli.exits import NotFound
+from tocsin_cli.exits import Exit, NotFound
 from tocsin_cli.printing import Incident, Json, console, instant, print_json, shown
 from tocsin_cli.sources import From, progress, story, with_source
 from tocsin_incident import IncidentState, explain, state_document
@@ -22,6 +22,7 @@ from tocsin_replay import (
     Cited,
     Moment,
     Recorded,
+    Rederived,
     Step,
     Version,
     chain,
@@ -30,6 +31,7 @@ from tocsin_replay import (
     moment_at,
     picture,
     promised,
+    rederive,
     render_table,
     report,
     report_markdown,
@@ -59,11 +61,17 @@ def replay(
     offset: Annotated[int | None, typer.Option(help="Right after this offset.")] = None,
     step: Annotated[bool, typer.Option("--step", help="Fact by fact, back and forth.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="The whole system.")] = False,
+    again: Annotated[
+        bool, typer.Option("--rederive", help="Ask today's code again for every derived fact.")
+    ] = False,
     hashes: Annotated[bool, typer.Option("--hashes", help="A state hash for each fact.")] = False,
     source: From = None,
     as_json: Json = False,
 ) -> None:
     """The exact state then: known, happened, due, paged, on call, and the fact that made it so."""
+    if again:
+        _rederive(source, as_json=as_json)
+        return
     if everything:
         _whole(source, None if at is None else instant(at), as_json=as_json)
         return
@@ -130,6 +138,31 @@ def _whole(source: Path | None, at: datetime | None, *, as_json: bool) -> None:
         )
     console.print(table if states else "no incident")
     console.print(f"{len(states)} incidents, hash {system_hash(states)}", highlight=False)
+
+
+def _rederive(source: Path | None, *, as_json: bool) -> None:
+    """Exit 1 if one differs: a change of code would have changed history."""
+
+    async def read() -> Rederived:
+        with progress("deriving again") as count:
+            return await with_source(source, lambda reader: rederive(reader, count))
+
+    found = asyncio.run(read())
+    if as_json:
+        print_json(
+            {
+                "checked": found.checked,
+                "differences": [
+                    {**asdict(one), "position": list(one.position)} for one in found.differences
+                ],
+            }
+        )
+    else:
+        console.print(f"{found.checked} facts derived again, {len(found.differences)} differ")
+        if found.differences:
+            console.print(f"first: {found.differences[0]}", markup=False, highlight=False)
+    if found.differences:
+        raise typer.Exit(Exit.FAILED)
 
 
 def _hashes(recorded: Sequence[Recorded], *, as_json: bool) -> None:

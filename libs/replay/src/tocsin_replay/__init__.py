@@ -81,6 +81,11 @@ from tocsin_replay.reading import (
     states_of,
     steps,
 )
+from tocsin_replay.rederiving import (
+    Difference,
+    Rederived,
+    rederive,
+)
 from tocsin_replay.reporting import (
     Paged,
     Report,
@@ -117,6 +122,7 @@ __all__ = [
     "BadBundle",
     "Bundle",
     "Cited",
+    "Difference",
     "Entry",
     "Gathered",
     "HeldLog",
@@ -127,6 +133,7 @@ __all__ = [
     "Paged",
     "Progress",
     "Recorded",
+    "Rederived",
     "Refused",
     "Report",
     "ResponseTarget",
@@ -165,6 +172,7 @@ __all__ = [
     "read_manifest",
     "read_policies",
     "read_policy",
+    "rederive",
     "render_report",
     "render_table",
     "report",
