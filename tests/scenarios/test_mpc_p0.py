@@ -99,10 +99,10 @@ async def test_the_playbook_of_a_p0_looks_by_itself_and_changes_nothing_before_s
     await system.run(until=minutes(20))
     names = "api.mpc-transformer.com eu.mpc-transformer.com asia.mpc-transformer.com"
     assert system.effects() == [
-        (minutes(0), "GET global-health/health"),
-        (minutes(0), f"resolve-names {names}"),
-        (minutes(5), "POST traffic-api/routes/exclude-down-regions"),
-        (minutes(5), "GET traffic-api/routes"),
+        (minutes(0), "check-global-health.sh"),
+        (minutes(0), f"dig {names}"),
+        (minutes(5), "emergency-traffic-routing.sh --exclude-down-regions"),
+        (minutes(5), "check-global-health.sh"),
     ]
 
 
@@ -113,18 +113,21 @@ async def test_a_step_approved_after_the_p0_was_resolved_never_runs(system: Time
     system.at(minutes=5).approve("route-traffic", by="alice")
     system.want(at(minutes=0), page("on-call engineer"))
     await system.run(until=minutes(20))
-    assert [what for _, what in system.effects() if what.startswith("POST")] == []
+    assert [what for _, what in system.effects() if what.startswith("emergency")] == []
 
 
 @scenario(the_runbook)
-async def test_people_are_reminded_of_updates_they_promised_and_did_not_give(
+async def test_people_are_reminded_of_updates_they_promised_and_steps_they_did_not_take(
     system: Timeline,
 ) -> None:
     system.at(minutes=0).push(OUTAGE)
     system.at(minutes=2).acknowledge(by="oncall-primary")
-    system.at(minutes=12).update(by="oncall-primary", text="we are on it")
+    system.at(minutes=12).update(by="oncall-primary", text="we are on it", audience="public")
     system.want(at(minutes=0), page("on-call engineer"))
-    for due in (at(minutes=10), at(minutes=27)):
-        system.want(due, told("communication lead", Purpose.REMINDER))
-        system.want(due, told("oncall-primary", Purpose.REMINDER))
+    nobody_wrote = told("communication lead", Purpose.REMINDER)
+    nobody_agreed = told("incident commander", Purpose.REMINDER)
+    system.want(at(minutes=5), nobody_agreed)
+    # To people inside and to everybody; and traffic is not routed yet.
+    system.want(at(minutes=10), nobody_wrote, nobody_wrote, nobody_agreed)
+    system.want(at(minutes=27), nobody_wrote, nobody_wrote)
     await system.run(until=minutes(40))

@@ -175,13 +175,19 @@ def test_people_their_roles_and_what_they_noted_to_do_are_told(document: Documen
 
 
 def test_what_only_people_know_is_marked_and_nothing_else_is(document: Document) -> None:
-    marked = [line for line in document.markdown.splitlines() if "✎" in line]
+    marked = [line.partition("✎")[2] for line in document.markdown.splitlines() if "✎" in line]
     assert marked == [
-        "✎ _For people to write: what happened in two sentences._",
-        "✎ _For people to write: customers affected and how._",
-        "✎ _For people to write: root cause._",
-        "✎ _For people to write: lessons._",
-        "✎ _For people to write: further action items._",
+        f" _For people to write: {part}._"
+        for part in (
+            "users affected",
+            "revenue impact",
+            "sla breach",
+            "root cause",
+            "fix with owner and date",
+            "monitoring with owner and date",
+            "documentation with owner and date",
+            "process with owner and date",
+        )
     ]
     assert "None" not in document.markdown
 

@@ -41,17 +41,18 @@ def matrix(policy: Policy, severity: str) -> list[tuple[timedelta, list[str]]]:
         ("GlobalServiceUnavailable", "P0", "global-service-outage"),
         ("MultipleRegionsDown", "P0", "global-service-outage"),
         ("SecurityBreachDetected", "P0", "security-incident"),
-        ("DataLossDetected", "P0", None),
-        ("DataCorruption", "P0", None),
-        ("SLABreach", "P0", None),
+        ("DataLossDetected", "P0", "maintenance-mode"),
+        ("DataCorruption", "P0", "maintenance-mode"),
+        ("SLABreach", "P0", "traffic-routing"),
         ("RegionOutage", "P1", "single-region-outage"),
         ("HighErrorRate", "P1", "high-error-rate"),
-        ("PerformanceDegradation", "P1", None),
+        ("PerformanceDegradation", "P1", "scaling"),
         ("GPUResourceExhaustion", "P1", "gpu-resource-exhaustion"),
-        ("MPCProtocolFailures", "P1", None),
+        ("MPCProtocolFailures", "P1", "rollback"),
         ("FeatureDegraded", "P2", None),
         ("SSLCertificateExpiring", "P2", None),
         ("CapacityPlanning", "P3", None),
+        ("DocumentationUpdate", "P3", None),
         ("SomethingNobodyThoughtOf", "P2", None),
     ],
 )
@@ -131,12 +132,12 @@ def test_a_rule_that_was_passed_over_says_why() -> None:
     assert why.endswith("alertname is 'MultipleRegionsDown'")
 
 
-def test_the_first_step_of_a_global_outage_is_a_safe_automatic_health_check() -> None:
+def test_the_first_step_of_a_global_outage_only_looks_and_asks_nobody() -> None:
     first, *rest = POLICY.playbooks["global-service-outage"].steps
 
-    assert first.http is not None
-    assert first.http.endpoint == "global-health"
-    assert (first.risk, first.approval) == ("safe", "automatic")
+    assert first.command is not None
+    assert first.command.program == "check-global-health.sh"
+    assert (first.risk, first.approval) == ("read", "automatic")
     assert "one" in {step.approval for step in rest}
 
 

@@ -27,7 +27,15 @@ from tocsin_cli.stack.stack import Stack
 from tocsin_contracts.incidents import Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification, NotificationStatus, StepStatus
-from tocsin_policy import Level, Policy, levels_for, load_policy, resolve_targets, scaled
+from tocsin_policy import (
+    CommandCall,
+    Level,
+    Policy,
+    levels_for,
+    load_policy,
+    resolve_targets,
+    scaled,
+)
 from tocsin_replay import (
     Recorded,
     read_incident,
@@ -158,10 +166,13 @@ class _Demo:
         endpoints = {name: f"{self._receiver.url}/steps/{name}" for name in self._policy.endpoints}
         # The demo's programs only say what they would do.
         programs = {
-            step.command.program: _ECHO
+            call.program: _ECHO
             for playbook in self._policy.playbooks.values()
             for step in playbook.steps
-            if step.command is not None
+            for part in (step, step.verify, step.undo)
+            if part is not None
+            for _, call in part.calls()
+            if isinstance(call, CommandCall)
         }
         stack = Stack(
             self._root,

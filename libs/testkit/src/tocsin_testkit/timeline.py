@@ -146,9 +146,9 @@ class Moment:
         """Somebody says that users are well again."""
         return self._answer("mitigate", of, by=by)
 
-    def update(self, by: str, text: str, *, of: str = "") -> Moment:
-        """Somebody tells people how it stands."""
-        return self._answer("updates", of, by=by, text=text)
+    def update(self, by: str, text: str, *, of: str = "", audience: str = "internal") -> Moment:
+        """Somebody tells people how it stands; everybody, if the audience is `public`."""
+        return self._answer("updates", of, by=by, text=text, audience=audience)
 
     def note(self, by: str, text: str, *, of: str = "") -> Moment:
         """Somebody writes something down."""
