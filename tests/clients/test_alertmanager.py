@@ -14,8 +14,9 @@ from tocsin_cli.stack import Stack
 from tocsin_contracts import incidents
 from tocsin_contracts.event import Event, Fact
 from tocsin_runtime.clock import SystemClock
+from tocsin_simulation.system import published
 from tocsin_testkit.alertmanager import Alertmanager, running_alertmanager
-from tocsin_testkit.policies import a_policy, published
+from tocsin_testkit.policies import a_policy
 from tocsin_testkit.real_system import RealSystem
 
 pytestmark = pytest.mark.kafka

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tocsin_contracts.alerts import ObservationStatus
-from tocsin_testkit.clock import ManualClock
+from tocsin_simulation.clock import ManualClock
 from tocsin_testkit.door import API_TOKEN, DoorUnderTest
 from tocsin_testkit.policies import a_policy
 

@@ -6,11 +6,34 @@ import re
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 from ingestion.domain.sources import Sources
 from ingestion.domain.sources.source import Source
 
 _PARAMETER = re.compile(r"{(\w+)}")
+
+
+class Accepted(BaseModel):
+    """It stands in the log."""
+
+    status: str
+    event: str
+
+
+class Problem(BaseModel):
+    """What is wrong."""
+
+    reason: str
+    field: str
+    message: str
+
+
+class Refused(BaseModel):
+    """The body of every refusal."""
+
+    error: Problem
+
 
 _REFUSALS = {
     400: "The body cannot be read.",
@@ -22,6 +45,18 @@ _REFUSALS = {
     429: "More than this source's rate.",
     503: "Busy, or the log is away; come again after `Retry-After`.",
 }
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Refused, "description": said}
+    for status, said in {
+        400: _REFUSALS[400],
+        401: _REFUSALS[401],
+        404: "No such incident, or no policy for its system.",
+        422: _REFUSALS[422],
+        503: _REFUSALS[503],
+    }.items()
+}
+"""What an answer may hear instead, for FastAPI."""
 
 _SILENCE_ID = {
     "name": "silence",
@@ -59,13 +94,18 @@ def routes_of(source: Source) -> list[tuple[str, str]]:
 
 def _operation(source: Source, method: str, path: str) -> dict[str, Any]:
     said = source.documentation
-    responses = {
+    responses: dict[str, Any] = {
         str(status): {"description": text, "content": {"*/*": {"schema": {}}}}
         for status, text in {**_REFUSALS, **said.statuses}.items()
     }
+    if said.wordless:
+        for status in said.statuses:
+            del responses[str(status)]["content"]
     return {
         "operationId": re.sub(r"\W+", "_", f"{source.name}_{method}_{path}").strip("_").lower(),
         "summary": said.summary,
+        "description": "The body is the vendor's: see docs/sources.md. "
+        + ("What cannot be read is kept, and answered as taken." if source.keeps else ""),
         "tags": [source.name],
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from ingestion.adapters.alertmanager_api import AlertmanagerApi, not_served
 from ingestion.adapters.bodies import Unreadable, read_body
-from ingestion.adapters.documenting import document
+from ingestion.adapters.documenting import REFUSALS, Accepted, document
 from ingestion.adapters.senders import Senders
 from ingestion.domain.answers import VERBS, Answer, Verb
 from ingestion.domain.authentication import BadCertificate, Key, Token, Unauthenticated
@@ -183,6 +183,8 @@ class HttpDoor:
                 status_code=202,
                 name=verb.name,
                 summary=(verb.body.__doc__ or "").partition("\n")[0],
+                responses=REFUSALS,
+                response_model=Accepted,
             )
         made.include_router(router)
         made.add_exception_handler(RequestValidationError, _invalid)

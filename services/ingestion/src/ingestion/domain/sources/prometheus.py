@@ -214,5 +214,6 @@ SOURCE = Source(
     documentation=Documentation(
         "Alertmanager's POST /api/v2/alerts: Prometheus and amtool, straight to the door",
         statuses={200: "It stands in the log."},
+        wordless=True,
     ),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -207,8 +207,6 @@ def _dated(received: Received) -> datetime | None:
     return instant(int(at)) if at.isascii() and at.isdigit() else None
 
 
-_STATUSES: dict[int, Any] = {200: "What the person sees."}
-
 SOURCE = Source(
     name="slack",
     parse=parse,
@@ -221,6 +219,7 @@ SOURCE = Source(
     documentation=Documentation(
         "Slack: the command /incident, and buttons",
         content_types=("application/x-www-form-urlencoded", "application/json"),
-        statuses=_STATUSES,
+        statuses={200: "What the person sees."},
+        wordless=True,
     ),
 )

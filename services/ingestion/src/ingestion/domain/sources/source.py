@@ -96,13 +96,14 @@ class Documentation:
         content_types: What its bodies are.
         schema: Of the body. A source that keeps what it cannot read takes anything.
         statuses: What its own replies have, with a word on each.
-        replies: Schema of its own replies' bodies; `None` where they have none.
+        wordless: Its replies to what was taken have no body, or not always.
     """
 
     summary: str
     content_types: tuple[str, ...] = ("application/json",)
     schema: Mapping[str, Any] = field(default_factory=dict)
     statuses: Mapping[int, str] = field(default_factory=lambda: {202: "It stands in the log."})
+    wordless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
