@@ -15,7 +15,16 @@ import typer
 from aiokafka.errors import KafkaError
 from rich.table import Table
 
-from tocsin_cli import archives, bundles, connection, notifying, postmortems, replaying, reports
+from tocsin_cli import (
+    archives,
+    bundles,
+    connection,
+    notifying,
+    postmortems,
+    replaying,
+    reports,
+    rosters,
+)
 from tocsin_cli.exits import Exit, NotFound, Unreachable
 from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
 from tocsin_cli.stack.problems import StackProblem
@@ -50,6 +59,7 @@ bundles.register(app)
 postmortems.register(app)
 reports.register(app)
 archives.register(app)
+rosters.register(app, policy_app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]
@@ -253,6 +263,7 @@ def policy_validate(paths: Annotated[list[Path], typer.Argument()]) -> None:
                 errors.print(str(problem), style="red", markup=False, highlight=False)
         else:
             console.print(f"{path}: {policy.system} {policy_hash(policy)[:12]}", highlight=False)
+            rosters.warn_of_gaps(policy, path)
     if bad:
         raise typer.Exit(Exit.FAILED)
 

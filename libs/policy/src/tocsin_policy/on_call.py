@@ -131,7 +131,8 @@ def _handovers(layer: Layer, zone: ZoneInfo, start: datetime, end: datetime) -> 
 def _turn(layer: Layer, zone: ZoneInfo, at: datetime) -> int:
     first = _first_day(layer)
     period = 1 if layer.handover.every == "day" else 7
-    turn = (at.astimezone(zone).date() - first).days // period
+    # One more than the date says: clocks set back over midnight bring yesterday's date again.
+    turn = (at.astimezone(zone).date() - first).days // period + 1
     while _handover(layer, zone, first + timedelta(days=period * turn)) > at:
         turn -= 1
     return turn
