@@ -41,10 +41,20 @@ def start_logs(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _with_trace,
     ]
+    # Neither shows what variables held: among them are the headers of calls, secrets and all.
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(pad_event_to=28)]
+        [
+            structlog.dev.ConsoleRenderer(
+                pad_event_to=28, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
         if people
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(default=str)]
+        else [
+            structlog.processors.ExceptionRenderer(
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
+            structlog.processors.JSONRenderer(default=str),
+        ]
     )
     structlog.configure(
         processors=[*before, *last],
