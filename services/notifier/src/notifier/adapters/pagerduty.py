@@ -10,7 +10,7 @@ REST key also a note on PagerDuty's own incident (`POST /incidents/{id}/notes`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from notifier.adapters.calling import Answer, Caller, NotDone
 from notifier.adapters.markup import cut, one_line, plain, repeated
@@ -37,7 +37,7 @@ class Rest:
     """
 
     url: str
-    token: str
+    token: str = field(repr=False)
     user: str
 
 

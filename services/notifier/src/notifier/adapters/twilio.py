@@ -12,7 +12,7 @@ incident and the contact in its query.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import urlencode
 from xml.etree import ElementTree as ET
@@ -57,7 +57,7 @@ class Account:
     url: str
     account: str
     user: str
-    password: str
+    password: str = field(repr=False)
     sender: str
 
 
