@@ -18,8 +18,10 @@ from tocsin_contracts import incidents
 from tocsin_contracts.dispositions import Disposed, Disposition, Outcome
 from tocsin_contracts.event import Event, Fact
 from tocsin_runtime.clock import SystemClock
-from tocsin_testkit.builders import a_webhook, an_alert
-from tocsin_testkit.policies import a_policy, published
+from tocsin_simulation.system import published
+from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit.builders import an_alert
+from tocsin_testkit.policies import a_policy
 from tocsin_testkit.real_system import RealSystem
 
 pytestmark = pytest.mark.kafka

@@ -39,8 +39,8 @@ from notifier.ports import Channel, Sending
 from tocsin_cli.receiver import SECRET
 from tocsin_contracts.incidents import Purpose
 from tocsin_runtime.clock import SystemClock
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.providers import (
     AppriseTarget,
     Fate,

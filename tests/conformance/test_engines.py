@@ -27,9 +27,9 @@ from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Engine
 from tocsin_runtime.records import Outgoing, Record
-from tocsin_testkit.memory_engine import MemoryEngine
-from tocsin_testkit.memory_groups import MemoryGroup
-from tocsin_testkit.memory_log import MemoryLog
+from tocsin_simulation.memory_engine import MemoryEngine
+from tocsin_simulation.memory_groups import MemoryGroup
+from tocsin_simulation.memory_log import MemoryLog
 from tocsin_testkit.real_kafka import RealKafka
 
 pytestmark = [

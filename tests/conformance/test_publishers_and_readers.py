@@ -18,7 +18,7 @@ from tocsin_runtime.failures import Poison
 from tocsin_runtime.following import Follower, restore
 from tocsin_runtime.ports import Publisher, Reader
 from tocsin_runtime.records import Outgoing, Position, Record
-from tocsin_testkit.memory_log import MemoryLog
+from tocsin_simulation.memory_log import MemoryLog
 from tocsin_testkit.real_kafka import RealKafka
 
 

@@ -21,8 +21,9 @@ from tocsin_runtime.clock import SystemClock
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Publisher
 from tocsin_runtime.records import Outgoing, Position
-from tocsin_testkit.builders import a_webhook, an_alert
-from tocsin_testkit.memory_log import MemoryLog, registered_topics
+from tocsin_simulation.memory_log import MemoryLog, registered_topics
+from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit.builders import an_alert
 from tocsin_testkit.policies import a_policy
 
 MOST = 10_000

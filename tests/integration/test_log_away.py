@@ -19,7 +19,8 @@ from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
 from tocsin_runtime.adapters.kafka_reader import KafkaReader
 from tocsin_runtime.clock import SystemClock
-from tocsin_testkit.builders import a_webhook, an_alert
+from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit.builders import an_alert
 from tocsin_testkit.policies import a_policy
 
 ROOT = Path(__file__).resolve().parents[2]

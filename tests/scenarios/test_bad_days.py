@@ -9,9 +9,9 @@ from tocsin_incident import Status
 from tocsin_incident.state import NotificationStatus, StepStatus
 from tocsin_policy import Policy
 from tocsin_runtime.records import Record
+from tocsin_simulation.faults import Fate, NoFaults, Outcome
+from tocsin_simulation.loop import running_loop
 from tocsin_testkit.builders import an_alert
-from tocsin_testkit.faults import Fate, NoFaults, Outcome
-from tocsin_testkit.loop import running_loop
 from tocsin_testkit.policies import a_policy
 from tocsin_testkit.timeline import Timeline, at, minutes, page, scenario
 

@@ -13,8 +13,8 @@ import pytest
 
 from tocsin_contracts.incidents import Purpose
 from tocsin_incident import Status
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import an_alert
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.policies import shipped
 from tocsin_testkit.timeline import Timeline, at, hours, minutes, page, scenario, told
 

@@ -23,11 +23,11 @@ from tocsin_replay import (
     states_of,
     system_hash,
 )
+from tocsin_simulation.faults import SeededFaults
+from tocsin_simulation.loop import simulate
+from tocsin_simulation.memory_log import MemoryLog
+from tocsin_simulation.system import System
 from tocsin_testkit import seeded_days
-from tocsin_testkit.faults import SeededFaults
-from tocsin_testkit.loop import simulate
-from tocsin_testkit.memory_log import MemoryLog
-from tocsin_testkit.system import System
 
 SEEDS = range(1, 201)
 CHUNK = 20

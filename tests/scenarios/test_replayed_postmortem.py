@@ -26,12 +26,13 @@ from tocsin_replay import (
     states_of,
     summarise,
 )
-from tocsin_testkit.builders import a_webhook, an_alert
-from tocsin_testkit.faults import Fate, NoFaults, Outcome
-from tocsin_testkit.loop import simulate
-from tocsin_testkit.memory_log import MemoryLog
-from tocsin_testkit.policies import published, shipped
-from tocsin_testkit.system import System
+from tocsin_simulation.faults import Fate, NoFaults, Outcome
+from tocsin_simulation.loop import simulate
+from tocsin_simulation.memory_log import MemoryLog
+from tocsin_simulation.system import System, published
+from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit.builders import an_alert
+from tocsin_testkit.policies import shipped
 
 MINUTE = timedelta(minutes=1)
 

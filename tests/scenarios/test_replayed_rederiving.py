@@ -17,11 +17,11 @@ from tocsin_replay import HeldLog, Rederived, gather_all, rederive
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.failures import Poison
 from tocsin_runtime.records import Record
+from tocsin_simulation.faults import SeededFaults
+from tocsin_simulation.loop import simulate
+from tocsin_simulation.memory_log import MemoryLog
+from tocsin_simulation.system import System
 from tocsin_testkit import seeded_days
-from tocsin_testkit.faults import SeededFaults
-from tocsin_testkit.loop import simulate
-from tocsin_testkit.memory_log import MemoryLog
-from tocsin_testkit.system import System
 
 SEEDS = range(1, 61)
 CHUNK = 20

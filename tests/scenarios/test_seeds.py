@@ -22,9 +22,9 @@ from tocsin_incident import Book
 from tocsin_runtime.failures import Transient
 from tocsin_runtime.ports import Handler, Publisher
 from tocsin_runtime.records import Outgoing, Position, Record
-from tocsin_testkit.faults import Rates
+from tocsin_simulation.faults import Rates
+from tocsin_simulation.system import SERVICES, Instance, Runs, Service, System
 from tocsin_testkit.seeded_days import BadDay, a_day
-from tocsin_testkit.system import SERVICES, Instance, Runs, Service, System
 
 SEEDS = range(1, 201)
 

@@ -10,8 +10,8 @@ import pytest
 
 from tocsin_contracts.incidents import Purpose
 from tocsin_incident import Status
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import an_alert
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.timeline import Timeline, at, minutes, page, scenario, told
 
 DOWN = an_alert("Down", system="shop", severity="critical")

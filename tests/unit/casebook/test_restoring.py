@@ -9,9 +9,9 @@ from tocsin_contracts.state import CheckpointReached, StateSnapshotted
 from tocsin_incident import FOLD_VERSION, Book, IncidentState, state_bytes, state_document
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.records import Outgoing
+from tocsin_simulation.clock import ManualClock
+from tocsin_simulation.memory_log import MemoryLog, registered_topics
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_person, an_event, an_opening
-from tocsin_testkit.clock import ManualClock
-from tocsin_testkit.memory_log import MemoryLog, registered_topics
 
 
 class Partition:

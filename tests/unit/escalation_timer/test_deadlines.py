@@ -14,8 +14,8 @@ from tocsin_contracts.ids import incident_id
 from tocsin_contracts.incidents import Acknowledged, LevelReached, ResponseTargetMissed
 from tocsin_incident import IncidentState, fold
 from tocsin_policy import policy_hash
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import a_person, an_incident
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.policies import a_policy
 
 SHOP = incident_id("shop", "a test")

@@ -23,8 +23,9 @@ from ingestion.domain.authentication import BadCertificate, Key, sns_signed_text
 from ingestion.domain.limiting import Bucket, Remembered
 from tocsin_contracts.alerts import ObservationStatus
 from tocsin_contracts.incidents import Acknowledged
-from tocsin_testkit.builders import a_webhook, an_alert
-from tocsin_testkit.clock import EPOCH
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit.builders import an_alert
 from tocsin_testkit.door import DoorUnderTest
 
 MOST = 100_000

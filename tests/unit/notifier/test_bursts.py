@@ -19,9 +19,9 @@ from tocsin_contracts.incidents import Purpose
 from tocsin_incident.state import NotificationStatus
 from tocsin_policy import Policy
 from tocsin_runtime.ports import Handler
+from tocsin_simulation.system import SERVICES, Instance, Runs, System
 from tocsin_testkit.builders import an_alert
 from tocsin_testkit.policies import a_policy
-from tocsin_testkit.system import SERVICES, Instance, Runs, System
 from tocsin_testkit.timeline import Timeline, minutes, scenario
 
 

@@ -17,8 +17,8 @@ from notifier.adapters.email import EmailChannel, Tls
 from notifier.domain.outcomes import Delivered, Refused, Unwell
 from notifier.ports import Sending
 from tocsin_contracts.incidents import Purpose
+from tocsin_simulation.clock import EPOCH, ManualClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
-from tocsin_testkit.clock import EPOCH, ManualClock
 from tocsin_testkit.providers import MailServer
 
 PAGE = Sending(

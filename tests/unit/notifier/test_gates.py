@@ -12,7 +12,7 @@ from notifier.adapters.redis_gate import RedisGate
 from notifier.domain.pacing import PERSON, Asking, Rate, admit
 from notifier.ports import Gate
 from tocsin_runtime.clock import SystemClock
-from tocsin_testkit.clock import ManualClock
+from tocsin_simulation.clock import ManualClock
 
 HOUR = 3_600_000
 NOISY = Asking("pagerduty-oncall", Rate(HOUR, 4))

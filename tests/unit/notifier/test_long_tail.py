@@ -12,8 +12,8 @@ from notifier.domain.outcomes import Delivered, Unknown, Unwell
 from notifier.ports import Sending
 from notifier.settings import AppriseSettings, NotifierSettings
 from tocsin_contracts.incidents import Purpose
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.providers import AppriseTarget, Fate
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

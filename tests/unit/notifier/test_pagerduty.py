@@ -13,8 +13,8 @@ from notifier.adapters.pagerduty import PagerDutyChannel, Rest
 from notifier.domain.outcomes import Delivered, Unknown
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
+from tocsin_simulation.clock import EPOCH, ManualClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
-from tocsin_testkit.clock import EPOCH, ManualClock
 from tocsin_testkit.providers import Fate, PagerDuty
 
 KEY = "0" * 32

@@ -14,8 +14,8 @@ from notifier.adapters.slack_app import SlackAppChannel
 from notifier.domain.outcomes import Delivered, Refused, Unwell
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.providers import Reply, Said, Slack
 
 TOKEN = "xoxb-0000"

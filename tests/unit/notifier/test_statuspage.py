@@ -15,8 +15,8 @@ from notifier.adapters.statuspage import StatuspageChannel
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.providers import Fate, Reply, Said, Statuspage
 
 OPENED = Sending(

@@ -16,8 +16,8 @@ from notifier.adapters.jira import JiraChannel
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
 from notifier.ports import Channel, Earlier, Sending
 from tocsin_contracts.incidents import Purpose
+from tocsin_simulation.clock import EPOCH, ManualClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message
-from tocsin_testkit.clock import EPOCH, ManualClock
 from tocsin_testkit.providers import Fate, GitHub, Jira, Provider, Reply, Said
 
 OPENED = Sending(

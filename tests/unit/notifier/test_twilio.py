@@ -18,8 +18,8 @@ from notifier.domain.outcomes import Delivered, Refused, Unwell
 from notifier.ports import Sending
 from tocsin_contracts.ids import reply_code
 from tocsin_contracts.incidents import Purpose
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.providers import Reply, Said, Twilio
 
 ACCOUNT = "AC" + "1" * 32

@@ -8,12 +8,13 @@ from datetime import timedelta
 import pytest
 import structlog
 
-from tocsin_testkit.builders import a_webhook, an_alert
-from tocsin_testkit.loop import simulate
-from tocsin_testkit.memory_log import MemoryLog
-from tocsin_testkit.policies import a_policy, published
+from tocsin_simulation.loop import simulate
+from tocsin_simulation.memory_log import MemoryLog
+from tocsin_simulation.system import System, published
+from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit.builders import an_alert
+from tocsin_testkit.policies import a_policy
 from tocsin_testkit.seeded_days import day_policy
-from tocsin_testkit.system import System
 
 MINUTE = timedelta(minutes=1)
 

@@ -34,8 +34,8 @@ from tocsin_replay import (
 )
 from tocsin_replay.gathering import EVERYTHING
 from tocsin_runtime.records import Position, Record
-from tocsin_testkit.clock import EPOCH
-from tocsin_testkit.memory_log import MemoryLog
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.memory_log import MemoryLog
 
 SECRET = Key(b"a secret that two sides share\n")
 

@@ -27,9 +27,9 @@ from tocsin_replay import (
     summarise,
 )
 from tocsin_runtime.records import Position
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.memory_log import MemoryLog
 from tocsin_testkit.builders import a_message, a_person, a_target, an_alert, an_event, an_opening
-from tocsin_testkit.clock import EPOCH
-from tocsin_testkit.memory_log import MemoryLog
 from tocsin_testkit.policies import a_policy
 
 DAY = timedelta(days=1)

@@ -28,6 +28,7 @@ from tocsin_replay import (
     state_of,
 )
 from tocsin_runtime.records import Position
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import (
     AN_INCIDENT_ID,
     a_message,
@@ -36,7 +37,6 @@ from tocsin_testkit.builders import (
     an_event,
     an_opening,
 )
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.policies import a_policy
 
 MINUTE = timedelta(minutes=1)

@@ -25,9 +25,9 @@ from tocsin_replay import (
 )
 from tocsin_replay.picturing import MOST_ALERTS, WIDTH, duration
 from tocsin_runtime.records import Position
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.memory_log import MemoryLog
 from tocsin_testkit.builders import a_person, an_alert, an_event, an_opening
-from tocsin_testkit.clock import EPOCH
-from tocsin_testkit.memory_log import MemoryLog
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -13,8 +13,8 @@ from tocsin_policy import Policy, PolicyRefused, Template
 from tocsin_replay import Recorded, as_html, postmortem, postmortem_html
 from tocsin_replay.postmortem import SECTIONS
 from tocsin_runtime.records import Position
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import a_person, an_alert, an_event, an_opening
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.policies import a_policy
 
 

@@ -27,6 +27,9 @@ from tocsin_replay import (
 )
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.records import Outgoing, Position
+from tocsin_simulation.clock import EPOCH, ManualClock
+from tocsin_simulation.memory_log import MemoryLog, registered_topics
+from tocsin_simulation.system import published
 from tocsin_testkit.builders import (
     AN_INCIDENT_ID,
     a_message,
@@ -35,9 +38,7 @@ from tocsin_testkit.builders import (
     an_event,
     an_opening,
 )
-from tocsin_testkit.clock import EPOCH, ManualClock
-from tocsin_testkit.memory_log import MemoryLog, registered_topics
-from tocsin_testkit.policies import a_policy, published
+from tocsin_testkit.policies import a_policy
 
 MINUTE = timedelta(minutes=1)
 CRITICAL = "critical"

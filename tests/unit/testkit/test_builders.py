@@ -12,8 +12,9 @@ from ingestion.domain.sources.alertmanager import parse
 from tocsin_contracts.alerts import ObservationStatus
 from tocsin_contracts.incidents import Acknowledged, Reviewed
 from tocsin_incident import Status
-from tocsin_testkit.builders import a_person, a_webhook, an_alert, an_incident
-from tocsin_testkit.clock import EPOCH
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit.builders import a_person, an_alert, an_incident
 
 
 def test_the_real_parser_reads_a_built_webhook() -> None:

@@ -16,12 +16,12 @@ import pytest
 from tocsin_runtime.consuming import Budgets
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.records import Outgoing, Record
-from tocsin_testkit.clock import SimulatedClock
-from tocsin_testkit.faults import Rates, SeededFaults
-from tocsin_testkit.loop import Actor, running_loop, simulate
-from tocsin_testkit.memory_engine import MemoryEngine
-from tocsin_testkit.memory_groups import MemoryGroup
-from tocsin_testkit.memory_log import MemoryLog
+from tocsin_simulation.clock import SimulatedClock
+from tocsin_simulation.faults import Rates, SeededFaults
+from tocsin_simulation.loop import Actor, running_loop, simulate
+from tocsin_simulation.memory_engine import MemoryEngine
+from tocsin_simulation.memory_groups import MemoryGroup
+from tocsin_simulation.memory_log import MemoryLog
 
 NUMBERS = 30
 SEEDS = range(40)

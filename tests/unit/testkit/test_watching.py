@@ -19,6 +19,9 @@ from tocsin_contracts.incidents import (
     Purpose,
 )
 from tocsin_runtime.events import outgoing
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.loop import simulate
+from tocsin_simulation.system import System, published
 from tocsin_testkit.builders import (
     AN_INCIDENT_ID,
     a_message,
@@ -27,11 +30,8 @@ from tocsin_testkit.builders import (
     an_event,
     an_opening,
 )
-from tocsin_testkit.clock import EPOCH
 from tocsin_testkit.invariants import Broken
-from tocsin_testkit.loop import simulate
-from tocsin_testkit.policies import a_policy, published
-from tocsin_testkit.system import System
+from tocsin_testkit.policies import a_policy
 from tocsin_testkit.watching import Watch
 
 PAGE = "a page"

@@ -1,58 +1,16 @@
-"""Builders: whatever a test does not care about has a sensible value.
-
-Alerts and webhooks have the shape Alertmanager 0.25 sends; the real parser reads them.
-"""
+"""Builders: whatever a test does not care about has a sensible value."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from tocsin_contracts.event import Event, Fact, Person
 from tocsin_contracts.ids import derive, incident_id, key_of, system_of
 from tocsin_contracts.incidents import Alert, Message, Opened, Target
 from tocsin_incident import IncidentState, fold
-from tocsin_testkit.clock import EPOCH
-
-YEAR_ONE = "0001-01-01T00:00:00Z"
-"""What Alertmanager says of the end of an alert that has none."""
-
-
-@dataclass(frozen=True)
-class AnAlert:
-    """One alert as a sender sees it. Made by `an_alert`.
-
-    Attributes:
-        starts_at: When it began to fire; `None` for whenever it is sent first.
-        ends_at: When it stopped; `None` while it fires.
-    """
-
-    labels: dict[str, str]
-    annotations: dict[str, str] = field(default_factory=dict)
-    starts_at: datetime | None = None
-    ends_at: datetime | None = None
-
-    def resolved(self, at: datetime) -> AnAlert:
-        """The same alert once it has stopped."""
-        return replace(self, ends_at=at)
-
-    def began(self, at: datetime) -> AnAlert:
-        """The same alert with the time it began, if it has none yet."""
-        return self if self.starts_at is not None else replace(self, starts_at=at)
-
-    def document(self) -> dict[str, Any]:
-        """As it stands in the webhook; Alertmanager's fingerprint is left for us to derive."""
-        return {
-            "status": "firing" if self.ends_at is None else "resolved",
-            "labels": self.labels,
-            "annotations": self.annotations,
-            "startsAt": (self.starts_at or EPOCH).isoformat(),
-            "endsAt": YEAR_ONE if self.ends_at is None else self.ends_at.isoformat(),
-            "generatorURL": "http://prometheus.example.com:9090/graph",
-        }
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.webhooks import AnAlert
 
 
 def an_alert(
@@ -71,29 +29,6 @@ def an_alert(
     named = {"alertname": name, **(labels or {"severity": "critical"})}
     said = {"summary": summary or f"{name} is firing", **(annotations or {})}
     return AnAlert(labels=named, annotations=said, starts_at=starts_at)
-
-
-def a_webhook(*alerts: AnAlert, truncated: int = 0, receiver: str = "tocsin") -> bytes:
-    """The body Alertmanager would post for these alerts, as one group."""
-    common = dict(alerts[0].labels.items()) if alerts else {}
-    for alert in alerts:
-        common = {name: v for name, v in common.items() if alert.labels.get(name) == v}
-    firing = any(alert.ends_at is None for alert in alerts)
-    name = common.get("alertname", "")
-    return json.dumps(
-        {
-            "version": "4",
-            "receiver": receiver,
-            "status": "firing" if firing else "resolved",
-            "groupKey": f'{{}}:{{alertname="{name}"}}',
-            "truncatedAlerts": truncated,
-            "groupLabels": {"alertname": name} if name else {},
-            "commonLabels": common,
-            "commonAnnotations": {},
-            "externalURL": "http://alertmanager.example.com:9093",
-            "alerts": [alert.document() for alert in alerts],
-        }
-    ).encode()
 
 
 def an_event(

@@ -29,8 +29,8 @@ from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
 from tocsin_runtime.ports import Clock
 from tocsin_runtime.records import Record
-from tocsin_testkit.clock import ManualClock
-from tocsin_testkit.memory_log import MemoryLog, registered_topics
+from tocsin_simulation.clock import ManualClock
+from tocsin_simulation.memory_log import MemoryLog, registered_topics
 from tocsin_testkit.policies import a_policy
 
 WEBHOOK_TOKEN = "for-alerts"  # noqa: S105 - of tests

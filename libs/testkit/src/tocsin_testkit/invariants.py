@@ -27,9 +27,9 @@ from tocsin_incident import Book, IncidentState, Status, fold, state_bytes
 from tocsin_incident.state import NotificationStatus, StepStatus
 from tocsin_runtime.events import decode
 from tocsin_runtime.records import Record
-from tocsin_testkit.channels import Providers
-from tocsin_testkit.memory_log import MemoryLog
-from tocsin_testkit.system import System
+from tocsin_simulation.channels import Providers
+from tocsin_simulation.memory_log import MemoryLog
+from tocsin_simulation.system import System
 
 F = TypeVar("F", bound=Fact)
 

@@ -5,20 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tocsin_contracts.policies import PolicyPublished
-from tocsin_policy import Policy, load_policy, parse_policy, policy_document, policy_hash
+from tocsin_policy import Policy, load_policy, parse_policy
 
 _SHIPPED = Path("deploy", "policies")
-
-
-def published(policy: Policy) -> PolicyPublished:
-    """The fact that puts a policy in force."""
-    return PolicyPublished(
-        system=policy.system,
-        hash=policy_hash(policy),
-        document=policy_document(policy),
-        published_by="a test",
-    )
 
 
 def a_policy(system: str = "shop", **changes: Any) -> Policy:  # noqa: ANN401 - any part of the document

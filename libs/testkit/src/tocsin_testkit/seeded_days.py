@@ -15,12 +15,13 @@ from datetime import timedelta
 
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_runtime.records import Outgoing
+from tocsin_simulation.faults import Rates, SeededFaults
+from tocsin_simulation.loop import Deadlock, Livelock, simulate
+from tocsin_simulation.system import Service, System, published
+from tocsin_simulation.webhooks import AnAlert, a_webhook
 from tocsin_testkit import invariants
-from tocsin_testkit.builders import AnAlert, a_webhook, an_alert
-from tocsin_testkit.faults import Rates, SeededFaults
-from tocsin_testkit.loop import Deadlock, Livelock, simulate
-from tocsin_testkit.policies import a_policy, published
-from tocsin_testkit.system import Service, System
+from tocsin_testkit.builders import an_alert
+from tocsin_testkit.policies import a_policy
 from tocsin_testkit.watching import Watch
 
 SYSTEMS = ("shop", "warehouse")

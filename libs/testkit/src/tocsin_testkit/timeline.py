@@ -24,13 +24,13 @@ from datetime import datetime, timedelta
 from tocsin_contracts.incidents import Purpose
 from tocsin_incident import IncidentState, Status
 from tocsin_policy import Policy
-from tocsin_testkit.builders import AnAlert, a_webhook
-from tocsin_testkit.channels import Arrival
-from tocsin_testkit.clock import EPOCH
-from tocsin_testkit.faults import Faults, NoFaults
-from tocsin_testkit.loop import simulate
-from tocsin_testkit.policies import a_policy, published
-from tocsin_testkit.system import Service, System
+from tocsin_simulation.channels import Arrival
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.faults import Faults, NoFaults
+from tocsin_simulation.loop import simulate
+from tocsin_simulation.system import Service, System, published
+from tocsin_simulation.webhooks import AnAlert, a_webhook
+from tocsin_testkit.policies import a_policy
 from tocsin_testkit.watching import Watch
 
 

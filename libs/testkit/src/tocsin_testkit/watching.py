@@ -20,8 +20,8 @@ from tocsin_contracts.incidents import (
 from tocsin_incident import IncidentState, Status, fold
 from tocsin_runtime.events import decode
 from tocsin_runtime.records import Record
+from tocsin_simulation.system import System
 from tocsin_testkit.invariants import Broken
-from tocsin_testkit.system import System
 
 _EVENTS = (INCIDENTS, "dispositions", "alerts", "alerts.urgent")
 

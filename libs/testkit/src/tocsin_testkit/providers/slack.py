@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from tocsin_testkit.clock import EPOCH
+from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.providers.serving import Provider, Reply, Request, Shown
 
 _MOST_BLOCKS = 50

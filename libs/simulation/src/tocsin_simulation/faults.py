@@ -13,7 +13,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Protocol, TypeVar
 
-from tocsin_testkit.loop import Actor, SimulatedLoop
+from tocsin_simulation.loop import Actor, SimulatedLoop
 
 T = TypeVar("T")
 
@@ -228,7 +228,8 @@ class SeededFaults:
 
     def batch(self, most: int) -> int:
         """Anything from one to all."""
-        return self._random.randint(1, most) if self._random.random() < 0.5 else most
+        one_to_all = self._random.random() < 0.5  # noqa: PLR2004 - a coin
+        return self._random.randint(1, most) if one_to_all else most
 
     def _fate(self, outcome: Outcome) -> Fate:
         return Fate(outcome, self._travel(), self._travel())

@@ -17,8 +17,8 @@ import structlog
 from tocsin_runtime.consuming import Batch, Budgets, Consuming, DeadLetter
 from tocsin_runtime.ports import Clock, Handler
 from tocsin_runtime.records import Record
-from tocsin_testkit.memory_groups import Assignment, MemoryGroup, Standing
-from tocsin_testkit.memory_log import MemoryLog, call
+from tocsin_simulation.memory_groups import Assignment, MemoryGroup, Standing
+from tocsin_simulation.memory_log import MemoryLog, call
 
 log = structlog.get_logger()
 

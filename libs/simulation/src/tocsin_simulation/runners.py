@@ -9,8 +9,8 @@ from remediation.domain.plan import Lost, Ran, evidence
 from tocsin_policy import CommandCall, HttpCall
 from tocsin_runtime.failures import Transient
 from tocsin_runtime.ports import Clock
-from tocsin_testkit.faults import Faults, NoFaults, Outcome
-from tocsin_testkit.memory_log import call
+from tocsin_simulation.faults import Faults, NoFaults, Outcome
+from tocsin_simulation.memory_log import call
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from tocsin_casebook import INCIDENTS, Casebook, InForce, Policies
 from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import IncidentState, fold
+from tocsin_policy import Policy, policy_document, policy_hash
 from tocsin_runtime.consuming import Budgets
 from tocsin_runtime.dead_lettering import DeadLetters
 from tocsin_runtime.events import decode, outgoing
@@ -32,14 +33,14 @@ from tocsin_runtime.failures import Transient
 from tocsin_runtime.following import Follower
 from tocsin_runtime.ports import Handler, Publisher
 from tocsin_runtime.records import Record
-from tocsin_testkit.channels import OpenGate, Providers
-from tocsin_testkit.clock import SimulatedClock
-from tocsin_testkit.faults import Faults, NoFaults, SeededFaults
-from tocsin_testkit.loop import Actor, running_loop
-from tocsin_testkit.memory_engine import MemoryEngine
-from tocsin_testkit.memory_groups import MemoryGroup
-from tocsin_testkit.memory_log import MemoryLog, registered_topics
-from tocsin_testkit.runners import World
+from tocsin_simulation.channels import OpenGate, Providers
+from tocsin_simulation.clock import SimulatedClock
+from tocsin_simulation.faults import Faults, NoFaults, SeededFaults
+from tocsin_simulation.loop import Actor, running_loop
+from tocsin_simulation.memory_engine import MemoryEngine
+from tocsin_simulation.memory_groups import MemoryGroup
+from tocsin_simulation.memory_log import MemoryLog, registered_topics
+from tocsin_simulation.runners import World
 
 T = TypeVar("T")
 
@@ -306,6 +307,16 @@ class System:
                 return
             if self.loop.time() > ends_at:
                 raise Unsettled(f"lag {self.lag()}, quiet for {quiet:.0f} s\n{self.loop.dump()}")
+
+
+def published(policy: Policy, *, by: str = "a test") -> PolicyPublished:
+    """The fact that puts a policy in force."""
+    return PolicyPublished(
+        system=policy.system,
+        hash=policy_hash(policy),
+        document=policy_document(policy),
+        published_by=by,
+    )
 
 
 async def _forever(run: Callable[[], Awaitable[None]]) -> None:

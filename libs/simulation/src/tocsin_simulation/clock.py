@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from datetime import UTC, datetime, timedelta
 
-from tocsin_testkit.loop import SimulatedLoop
+from tocsin_simulation.loop import SimulatedLoop
 
 EPOCH = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 """Where test time begins unless a test says otherwise: a Monday, 09:00 UTC, no holiday."""

@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from tocsin_testkit.loop import SimulatedLoop
+from tocsin_simulation.loop import SimulatedLoop
 
 
 class Standing(StrEnum):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tocsin_testkit.loop import Deadlock, Livelock, SimulatedLoop, running_loop, simulate
+from tocsin_simulation.loop import Deadlock, Livelock, SimulatedLoop, running_loop, simulate
 
 
 async def _busy(log: list[str], name: str) -> None:

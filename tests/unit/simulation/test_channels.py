@@ -7,10 +7,10 @@ import pytest
 from notifier.domain.outcomes import Delivered, Outcome, Unknown, Unwell
 from notifier.ports import Sending
 from tocsin_contracts.incidents import Purpose
-from tocsin_testkit import faults as fates
+from tocsin_simulation import faults as fates
+from tocsin_simulation.channels import Providers
+from tocsin_simulation.clock import EPOCH, ManualClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
-from tocsin_testkit.channels import Providers
-from tocsin_testkit.clock import EPOCH, ManualClock
 
 
 def _sending(key: str = "a key", attempt: int = 1) -> Sending:

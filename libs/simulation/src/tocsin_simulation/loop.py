@@ -98,7 +98,7 @@ class _Task(asyncio.Task[Any]):
         return self._number
 
 
-_ACTOR: ContextVar[Actor] = ContextVar("tocsin_testkit.actor")
+_ACTOR: ContextVar[Actor] = ContextVar("tocsin_simulation.actor")
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):

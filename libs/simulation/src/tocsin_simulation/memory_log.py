@@ -18,8 +18,8 @@ from tocsin_contracts import registry
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Clock
 from tocsin_runtime.records import Outgoing, Position, Record
-from tocsin_testkit.faults import Fate, Faults, NoFaults, Outcome
-from tocsin_testkit.loop import SimulatedLoop
+from tocsin_simulation.faults import Fate, Faults, NoFaults, Outcome
+from tocsin_simulation.loop import SimulatedLoop
 
 T = TypeVar("T")
 

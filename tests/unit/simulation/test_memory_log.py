@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from tocsin_runtime.failures import Transient
 from tocsin_runtime.records import Outgoing, Position, Record
-from tocsin_testkit.clock import EPOCH, ManualClock, SimulatedClock
-from tocsin_testkit.faults import Fate, NoFaults, Outcome
-from tocsin_testkit.loop import running_loop, simulate
-from tocsin_testkit.memory_log import MemoryLog
+from tocsin_simulation.clock import EPOCH, ManualClock, SimulatedClock
+from tocsin_simulation.faults import Fate, NoFaults, Outcome
+from tocsin_simulation.loop import running_loop, simulate
+from tocsin_simulation.memory_log import MemoryLog
 
 
 def _note(value: str, key: str = "k") -> Outgoing:

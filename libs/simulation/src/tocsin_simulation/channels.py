@@ -16,8 +16,8 @@ from notifier.ports import Channel, Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_runtime.failures import Transient
 from tocsin_runtime.ports import Clock
-from tocsin_testkit import faults as fates
-from tocsin_testkit.memory_log import call
+from tocsin_simulation import faults as fates
+from tocsin_simulation.memory_log import call
 
 
 @dataclass(frozen=True, slots=True)
