@@ -71,8 +71,10 @@ def test_every_answer_is_one_that_is_documented(address: str, method: str, path:
     )
     @given(
         st.one_of(
-            operation.as_strategy(generation_mode=mode)
-            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+            [
+                operation.as_strategy(generation_mode=mode)
+                for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+            ]
         )
     )
     def check(case: Any) -> None:
