@@ -15,6 +15,7 @@ from typing import Any
 from notifier.adapters.calling import Answer, Caller, NotDone, judge_warily, retry_after
 from notifier.adapters.markup import cut, one_line, plain
 from notifier.domain.outcomes import Delivered, Outcome, Refused, Unknown, Unwell
+from notifier.domain.speaking import says
 from notifier.ports import Sending
 from tocsin_contracts.incidents import Purpose
 
@@ -27,7 +28,6 @@ _STATUSES = {
     "acknowledged": "identified",
     "mitigated": "monitoring",
 }
-_FOR_CUSTOMERS = frozenset({Purpose.OPENED, Purpose.UPDATE, Purpose.RESOLVED})
 _PATIENCE = timedelta(seconds=60)
 """The limit is counted over a minute; whoever passed it waits one."""
 
@@ -49,7 +49,7 @@ class StatuspageChannel:
 
     async def send(self, sending: Sending) -> Outcome:
         """Delivered once it stands on the page."""
-        if sending.purpose not in _FOR_CUSTOMERS:
+        if not says("statuspage", sending.purpose):
             return Refused("not_for_customers", f"a status page shows no {sending.purpose}")
         try:
             identity = await self._identity(sending)

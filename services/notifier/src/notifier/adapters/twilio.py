@@ -20,6 +20,7 @@ from xml.etree import ElementTree as ET
 from notifier.adapters.calling import Answer, Caller, NotDone, judge
 from notifier.adapters.markup import cut, one_line, plain, repeated
 from notifier.domain.outcomes import Delivered, Outcome, Refused, Unknown, Unwell
+from notifier.domain.speaking import says
 from notifier.ports import Sending
 from tocsin_contracts.ids import reply_code
 from tocsin_contracts.incidents import Purpose
@@ -33,7 +34,6 @@ _MOST_SPOKEN = 500
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _WRITTEN = re.compile(r"\(0\)|[\s().\-/]")
 _UNSPEAKABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
-_SPOKEN = frozenset({Purpose.PAGE, Purpose.REMINDER, Purpose.APPROVAL})
 _TOO_MANY = 20429
 _REASONS = {
     20003: "not_authenticated",
@@ -112,7 +112,7 @@ class VoiceChannel:
 
     async def send(self, sending: Sending) -> Outcome:
         """Delivered once Twilio has it; it may still ring in vain."""
-        if sending.purpose not in _SPOKEN:
+        if not says("voice", sending.purpose):
             return Refused("not_spoken", f"nobody is called for {sending.purpose}")
         number = dialled(sending.phone)
         if number is None:

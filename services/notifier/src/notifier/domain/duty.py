@@ -7,6 +7,7 @@ from datetime import datetime
 
 from notifier.domain.outcomes import Unknown, retry_at
 from notifier.domain.redacting import redacted
+from notifier.domain.speaking import owes
 from notifier.domain.wanted import Wanted, unwanted, wanted
 from notifier.domain.wording import message_for
 from tocsin_casebook import InForce, Owed
@@ -41,7 +42,7 @@ def owed(
     """
     writer = _Writer(state, in_force, now, end)
     for want in wanted(state, in_force.policy):
-        if want.notification not in state.notifications:
+        if want.notification not in state.notifications and _owes(in_force, want):
             _request(writer, state, in_force, want, now, redact)
     next_at: datetime | None = None
     for held in state.notifications.values():
@@ -76,6 +77,15 @@ def event_of(
     )
 
 
+def _owes(in_force: InForce, want: Wanted) -> bool:
+    return owes(_kind(in_force, want), want.purpose)
+
+
+def _kind(in_force: InForce, want: Wanted) -> str:
+    channel = in_force.policy.channels.get(want.channel)
+    return channel.kind if channel is not None else "unknown"
+
+
 def _request(
     writer: _Writer,
     state: IncidentState,
@@ -84,8 +94,6 @@ def _request(
     now: datetime,
     redact: Callable[[str], str],
 ) -> None:
-    channel = in_force.policy.channels.get(want.channel)
-    kind = channel.kind if channel is not None else "unknown"
     writer.write(
         facts.NotificationRequested(
             notification=want.notification,
@@ -94,7 +102,7 @@ def _request(
             level=want.level.level if want.level else None,
             target=want.target,
             channel=want.channel,
-            kind=kind,
+            kind=_kind(in_force, want),
             provider_key=want.provider_key,
             message=redacted(message_for(state, in_force.policy, want, now), redact),
         ),

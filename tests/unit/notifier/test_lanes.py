@@ -1,0 +1,103 @@
+"""What is worst is called at once, whatever else waits or hangs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import structlog
+
+from notifier.adapters.local_gate import LocalGate
+from notifier.domain.outcomes import Delivered, Outcome
+from notifier.handlers import WORKERS, Notifier
+from notifier.ports import Channel, Sending
+from tocsin_casebook import Casebook, Policies
+from tocsin_contracts.incidents import Purpose
+from tocsin_policy import Policy
+from tocsin_runtime.ports import Clock, Handler
+from tocsin_simulation.system import SERVICES, Instance, Runs, System
+from tocsin_testkit.builders import an_alert
+from tocsin_testkit.policies import a_policy
+from tocsin_testkit.timeline import Timeline, minutes, scenario
+
+HANGS_FOR = timedelta(minutes=30)
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.configure(**before)
+
+
+def both_page() -> Policy:
+    document: dict[str, Any] = {
+        "severities": [
+            {"name": "critical", "definition": "customers notice", "pages": True},
+            {"name": "minor", "definition": "nobody notices", "pages": True},
+        ],
+        "escalation": {
+            name: [{"number": 1, "after": "0m", "targets": ["contact:bob"]}]
+            for name in ("critical", "minor")
+        },
+    }
+    return a_policy(**document)
+
+
+class Slow:
+    """A provider that takes half an hour for what is not worst."""
+
+    def __init__(self, clock: Clock, called: list[tuple[timedelta, str]]) -> None:
+        self._clock = clock
+        self._called = called
+        self._start = clock.now()
+
+    async def send(self, sending: Sending) -> Outcome:
+        if sending.purpose is Purpose.PAGE:
+            self._called.append((self._clock.now() - self._start, sending.severity))
+        if sending.severity != "critical":
+            await self._clock.sleep(HANGS_FOR)
+        return Delivered()
+
+
+CALLED: list[tuple[timedelta, str]] = []
+
+
+def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+    instance.casebook = instance.casebook or Casebook(system.log)
+    channels: Mapping[str, Channel] = {"pagerduty": Slow(system.clock, CALLED)}
+    handler = Notifier(
+        casebook=instance.casebook,
+        policies=policies,
+        publisher=system.publisher,
+        clock=system.clock,
+        channels=channels,
+        gate=LocalGate(system.clock),
+        instance=instance.name,
+    )
+    policies.on_change(handler.reconciler.policy_changed)
+    return handler, (handler.run,)
+
+
+SLOW = [replace(one, build=_notifier) if one.name == "notifier" else one for one in SERVICES]
+
+
+@scenario(both_page, services=SLOW)
+async def test_a_provider_that_hangs_on_noise_is_called_for_the_worst_at_once(
+    system: Timeline,
+) -> None:
+    CALLED.clear()
+    for number in range(20):
+        system.at(minutes=0).push(an_alert(f"Noise{number}", severity="low", system="shop"))
+    system.at(minutes=5).push(an_alert("Outage", severity="critical", system="shop"))
+    await system.play(until=minutes(10))
+    within = [(at, severity) for at, severity in CALLED if at < minutes(11)]
+    noise = [at for at, severity in within if severity == "minor"]
+    assert len(noise) == WORKERS
+    [worst] = [at for at, severity in within if severity == "critical"]
+    assert minutes(5) <= worst < minutes(5) + timedelta(seconds=30)
