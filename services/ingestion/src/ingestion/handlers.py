@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ from tocsin_runtime.records import Outgoing, Record
 RAW = "alerts.raw"
 RAW_URGENT = "alerts.raw.urgent"
 ALERTS_URGENT = "alerts.urgent"
+CONTENT_TYPE = "content-type"
 
 MOST_LABEL_SOURCE = 100
 
@@ -105,8 +107,10 @@ class Door:
             Transient: The log is away; nothing is promised.
         """
         problem: Malformed | None = None
+        # It sees what will be kept and no more, so that the stage behind reads the same.
+        kept = {n: v for n, v in received.headers.items() if n in (*source.headers, CONTENT_TYPE)}
         try:
-            parsed = source.parse(received)
+            parsed = source.parse(replace(received, headers=kept))
         except Malformed as error:
             if error.valid is None:
                 raise
@@ -148,7 +152,7 @@ class Door:
         headers = [
             ("source", source.name.encode()),
             ("received_at", rfc3339(received.received_at).encode()),
-            ("content-type", received.header("content-type")[:200].encode()),
+            (CONTENT_TYPE, received.header(CONTENT_TYPE)[:200].encode()),
         ]
         if received.path:
             headers.append(("path", received.path.encode()))

@@ -49,6 +49,7 @@ class AlertMapping(BaseModel):
         key: What names the alert; without it its labels do.
         url: Where it can be looked at.
         parameter: Query parameter that may hold the token, for senders that only take a URL.
+        headers: Request headers that expressions may use; they are kept with the bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -123,12 +124,13 @@ class _Mapped:
     times: Mapping[str, Evaluate]
     key: Evaluate | None
     url: Evaluate | None
+    headers: tuple[str, ...]
 
     def parse(self, received: Received) -> Delivery:
         data = {
             "body": read_json(received.body),
             "item": None,
-            "headers": dict(received.headers),
+            "headers": {name: received.header(name) for name in self.headers},
             "received_at": received.received_at,
         }
         items = self.alerts(data)
@@ -190,12 +192,13 @@ def mapped_source(name: str, mapping: AlertMapping) -> Source:
         },
         key=_optional(f"{name}: key", mapping.key),
         url=_optional(f"{name}: url", mapping.url),
+        headers=tuple(header.lower() for header in mapping.headers),
     )
     return Source(
         name=name,
         parse=made.parse,
         scheme=Token(parameter=mapping.parameter),
-        headers=mapping.headers,
+        headers=made.headers,
         documentation=Documentation("JSON, mapped by expressions of the settings"),
     )
 
