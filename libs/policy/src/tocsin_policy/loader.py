@@ -6,12 +6,12 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -21,6 +21,9 @@ from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
 from tocsin_policy.document import Policy
 from tocsin_policy.references import Finding, Location, findings, nearest
+
+T = TypeVar("T")
+_Marks = CommentedMap | CommentedSeq
 
 MOST_CHARACTERS = 1_000_000
 """Of a policy file."""
@@ -78,6 +81,34 @@ def load_policy(path: Path) -> Policy:
 
 def read_policy(text: str, file: str = "policy.yaml") -> Policy:
     """The policy of a YAML text; `file` is what its problems are said to be in."""
+    document, plain = _parsed(text, file)
+    if not isinstance(document, CommentedMap):
+        raise PolicyRefused((Problem(file, 1, 1, "", "a policy is a mapping"),))
+    return _checked(plain, document, file)
+
+
+def read_as(kind: type[T], text: str, file: str) -> T:
+    """What a file beside a policy holds, as `kind`: its scenarios, its runbook.
+
+    Raises:
+        PolicyRefused: Every problem with its line and column.
+    """
+    document, plain = _parsed(text, file)
+    marks = document if isinstance(document, CommentedMap | CommentedSeq) else None
+    try:
+        return TypeAdapter(kind).validate_python(plain)
+    except ValidationError as error:
+        raise PolicyRefused(_problems(_details(error, kind), marks, file)) from error
+
+
+def lines_of(text: str, locations: Iterable[Location]) -> tuple[tuple[int, int], ...]:
+    """Line and column of each place in a YAML text, or of the deepest part of it there is."""
+    document, _ = _parsed(text, "")
+    return tuple(_place(document, Finding(location, "")) for location in locations)
+
+
+def _parsed(text: str, file: str) -> tuple[Any, Any]:
+    """The document with its marks, and as plain values."""
     if len(text) > MOST_CHARACTERS:
         raise PolicyRefused((Problem(file, 1, 1, "", f"longer than {MOST_CHARACTERS} characters"),))
     try:
@@ -91,13 +122,10 @@ def read_policy(text: str, file: str = "policy.yaml") -> Policy:
         raise PolicyRefused((Problem(file, line, column, "", message),)) from error
     except YAMLError as error:
         raise PolicyRefused((Problem(file, 1, 1, "", f"no YAML: {error}"),)) from error
-    if not isinstance(document, CommentedMap):
-        raise PolicyRefused((Problem(file, 1, 1, "", "a policy is a mapping"),))
     try:
-        plain = _plain(document, [MOST_VALUES])
+        return document, _plain(document, [MOST_VALUES])
     except OverflowError as error:
         raise PolicyRefused((Problem(file, 1, 1, "", str(error)),)) from error
-    return _checked(plain, document, file)
 
 
 def parse_policy(document: Mapping[str, Any]) -> Policy:
@@ -138,16 +166,19 @@ def _checked(plain: dict[str, Any], marks: CommentedMap | None, file: str) -> Po
     try:
         policy = Policy.model_validate(plain)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        found = [_finding(detail) for detail in details if not _follows(detail, details)]
-        raise PolicyRefused(_problems(found, marks, file)) from error
+        raise PolicyRefused(_problems(_details(error, Policy), marks, file)) from error
     found = list(findings(policy))
     if found:
         raise PolicyRefused(_problems(found, marks, file))
     return policy
 
 
-def _problems(found: list[Finding], marks: CommentedMap | None, file: str) -> tuple[Problem, ...]:
+def _details(error: ValidationError, kind: Any) -> list[Finding]:  # noqa: ANN401 - an annotation
+    details = error.errors(include_url=False)
+    return [_finding(detail, kind) for detail in details if not _follows(detail, details)]
+
+
+def _problems(found: list[Finding], marks: _Marks | None, file: str) -> tuple[Problem, ...]:
     problems = []
     for finding in found:
         line, column = (0, 0) if marks is None else _place(marks, finding)
@@ -191,7 +222,7 @@ def _follows(detail: ErrorDetails, details: list[ErrorDetails]) -> bool:
     )
 
 
-def _finding(detail: ErrorDetails) -> Finding:
+def _finding(detail: ErrorDetails, kind: Any) -> Finding:  # noqa: ANN401 - an annotation
     # A dict key that is no name carries the marker `[key]`; the place is the key's.
     location = tuple(part for part in detail["loc"] if part != "[key]")
     hint = ""
@@ -199,7 +230,7 @@ def _finding(detail: ErrorDetails) -> Finding:
         case "extra_forbidden":
             name = str(location[-1])
             message = f"unknown key {name!r}"
-            hint = nearest(name, _keys_at(location[:-1]))
+            hint = nearest(name, _keys_at(kind, location[:-1]))
         case "missing":
             message = f"the key {str(location[-1])!r} is missing"
             location = location[:-1]
@@ -217,9 +248,8 @@ def _finding(detail: ErrorDetails) -> Finding:
     return Finding(location, message, hint)
 
 
-def _keys_at(location: Location) -> tuple[str, ...]:
+def _keys_at(kind: Any, location: Location) -> tuple[str, ...]:  # noqa: ANN401 - an annotation
     """The keys the language knows at a place."""
-    kind: Any = Policy
     for part in location:
         kind = _bare(kind)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
@@ -245,7 +275,7 @@ def _bare(kind: Any) -> Any:  # noqa: ANN401 - an annotation has no type
             return kind
 
 
-def _steps(marks: CommentedMap, location: Location) -> Iterator[tuple[Any, str | int]]:
+def _steps(marks: _Marks, location: Location) -> Iterator[tuple[Any, str | int]]:
     held: Any = marks
     for part in location:
         if (isinstance(held, CommentedMap) and part in held) or (
@@ -257,7 +287,7 @@ def _steps(marks: CommentedMap, location: Location) -> Iterator[tuple[Any, str |
             return
 
 
-def _place(marks: CommentedMap, finding: Finding) -> tuple[int, int]:
+def _place(marks: _Marks, finding: Finding) -> tuple[int, int]:
     """Line and column of the deepest part of a location that the file holds.
 
     A key is where a mapping's problem is; a list's item is where the item is.
