@@ -410,6 +410,37 @@ async def test_a_provider_behind_a_private_authority_is_trusted_when_told_so(
         assert len(double.shown) == 1
 
 
+HOSTILE = a_message(
+    "down <!channel> @everyone",
+    "<https://e.example|click> [click](https://e.example) <img src=x> @acme/all fixes #12 "
+    "</Say><Dial>1</Dial> *bold* \x1b[31m\u202etxt",
+)
+ACTIVE = {
+    "slack": ("<!channel", "<https:"),
+    "slack-app": ("<!channel", "<https:"),
+    "github": ("@everyone", "@acme", "<img", "[click]", "#12"),
+    "teams": ("[click]", "*bold*"),
+}
+"""What each kind would read as more than text."""
+
+
+@every_kind
+async def test_text_of_an_alert_is_only_text_wherever_it_is_shown(kind: str) -> None:
+    async with meeting(kind) as (double, channel):
+        assert isinstance(await channel.send(sending(kind, message=HOSTILE)), Delivered)
+        [shown] = double.shown
+        for active in (*ACTIVE.get(kind, ()), "\u202e", "\x1b"):
+            assert not _stands_in_markup(kind, active, shown.text), active
+        assert double.complaints == []
+
+
+def _stands_in_markup(kind: str, active: str, text: str) -> bool:
+    if kind in {"slack", "slack-app", "github"}:
+        # No markup is read in Slack's header and in GitHub's title.
+        text = "\n".join(line for line in text.splitlines() if not line.startswith("down <"))
+    return active in text
+
+
 @every_kind
 async def test_a_long_message_is_cut_to_what_the_provider_takes(kind: str) -> None:
     long = a_message("<&> " * 120, "it burns & \u20ac <b>\n" * 1_000)
