@@ -45,7 +45,7 @@ async def slack(channel: str | None = "C0ALL") -> AsyncIterator[tuple[Slack, Sla
     double = Slack(TOKEN, "C0ALL", users=(ALICE, BOB))
     async with double.serving() as url, http_client(2.0, [url]) as client:
         calls = Caller(client, timedelta(seconds=2))
-        yield double, SlackAppChannel(calls, f"{url}/api", TOKEN, channel)
+        yield double, SlackAppChannel(calls, f"{url}/api", TOKEN, channel, rooms=True)
     assert double.complaints == []
 
 

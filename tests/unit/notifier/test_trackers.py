@@ -83,6 +83,20 @@ async def test_an_issue_of_github_is_opened_labelled_commented_and_closed() -> N
     assert [len(issue["comments_held"]), len(double.shown)] == [2, 3]
 
 
+async def test_a_ticket_is_called_and_labelled_as_the_policy_says() -> None:
+    named = replace(OPENED, ticket="Incident: checkout", labels=("incident", "type: outage"))
+    hub = GitHub("acme/shop", "t")
+    async with tracker(hub, github) as channel:
+        await delivered(channel, named)
+    assert hub.issues[0]["title"] == "Incident: checkout"
+    assert hub.issues[0]["labels"] == ["incident", "type: outage", "P0"]
+    site = Jira("OPS", "t@example.com", "t")
+    async with tracker(site, jira) as channel:
+        await delivered(channel, named)
+    assert site.issues["OPS-1"]["summary"] == "Incident: checkout"
+    assert "type:-outage" in site.issues["OPS-1"]["labels"]
+
+
 async def test_an_issue_keeps_its_headings_and_mentions_nobody() -> None:
     double = GitHub("acme/shop", "t")
     async with tracker(double, github) as channel:

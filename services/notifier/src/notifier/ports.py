@@ -39,8 +39,10 @@ class Sending:
         status: Where the incident stands: `open`, `acknowledged`, `mitigated`, `resolved` …
         by: Who acknowledged or resolved it.
         link: Where all of it can be read.
-        room: Name of the incident's own chat channel, where the policy has it made.
-        invited: Chat names of the people it is made for.
+        room: Name that the policy gives the incident's own chat channel.
+        invited: Names in chat of the people who were paged so far.
+        ticket: Title that the policy gives the incident's ticket.
+        labels: Labels that it gives it.
         earlier: What this channel delivered of this incident before, oldest first.
         bundled: Notifications of the messages it stands for, if it stands for several.
     """
@@ -66,6 +68,8 @@ class Sending:
     link: str | None = None
     room: str | None = None
     invited: tuple[str, ...] = ()
+    ticket: str = ""
+    labels: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()
     bundled: tuple[str, ...] = ()
 

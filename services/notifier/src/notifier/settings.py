@@ -53,12 +53,16 @@ class SlackSettings(_Channel):
 
 
 class SlackAppSettings(_Channel):
-    """An app of Slack's Web API; without a channel's id it writes to each person."""
+    """An app of Slack's Web API; without a channel's id it writes to each person.
+
+    With `rooms` each incident gets a channel of its own, named as the policy says.
+    """
 
     kind: Literal["slack-app"]
     url: HttpUrl = HttpUrl("https://slack.com/api")
     token: SecretStr
     channel: str | None = None
+    rooms: bool = False
 
 
 class PagerDutySettings(_Channel):

@@ -116,7 +116,13 @@ def channel_of(
         case SlackSettings():
             return SlackChannel(calls, _open(channel.url))
         case SlackAppSettings():
-            return SlackAppChannel(calls, str(channel.url), _open(channel.token), channel.channel)
+            return SlackAppChannel(
+                calls,
+                str(channel.url),
+                _open(channel.token),
+                channel.channel,
+                rooms=channel.rooms,
+            )
         case PagerDutySettings():
             rest = None
             if channel.rest_token is not None and channel.rest_user is not None:

@@ -36,7 +36,7 @@ class GitHubChannel:
     """Keeps issues of one repository.
 
     Args:
-        labels: Of every issue, beside the severity.
+        labels: Of every issue, beside the policy's and the severity.
     """
 
     def __init__(
@@ -120,9 +120,9 @@ class GitHubChannel:
     def _issue(self, sending: Sending) -> dict[str, Any]:
         marks = f"{_mark(sending)}\n{_issue_mark(sending)}"
         issue: dict[str, Any] = {
-            "title": cut(one_line(sending.message.subject), _TITLE),
+            "title": cut(one_line(sending.ticket or sending.message.subject), _TITLE),
             "body": _text(sending, marks),
-            "labels": [*self._labels, sending.severity],
+            "labels": list(dict.fromkeys((*self._labels, *sending.labels, sending.severity))),
         }
         return issue | ({"assignees": self._assignees} if self._assignees else {})
 

@@ -28,7 +28,7 @@ class JiraChannel:
     """Keeps issues of one project.
 
     Args:
-        labels: Of every issue, beside its incident's own.
+        labels: Of every issue, beside the policy's and its incident's own.
     """
 
     def __init__(
@@ -104,12 +104,13 @@ class JiraChannel:
                 return
 
     def _fields(self, sending: Sending) -> dict[str, Any]:
+        given = ("-".join(label.split()) for label in sending.labels)
         return {
             "project": {"key": self._project},
             "issuetype": {"name": self._issue_type},
-            "summary": cut(one_line(sending.message.subject), _SUMMARY),
+            "summary": cut(one_line(sending.ticket or sending.message.subject), _SUMMARY),
             "description": _document(sending),
-            "labels": [*self._labels, _label(sending)],
+            "labels": list(dict.fromkeys((*self._labels, *given, _label(sending)))),
         }
 
     async def _call(

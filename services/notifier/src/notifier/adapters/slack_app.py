@@ -85,13 +85,23 @@ class SlackAppChannel:
 
     Args:
         channel: Id of the channel; without one, whoever a page is for gets a direct message.
+        rooms: Whether each incident gets a channel of its own.
     """
 
-    def __init__(self, calls: Caller, url: str, token: str, channel: str | None = None) -> None:
+    def __init__(
+        self,
+        calls: Caller,
+        url: str,
+        token: str,
+        channel: str | None = None,
+        *,
+        rooms: bool = False,
+    ) -> None:
         self._calls = calls
         self._url = url.rstrip("/")
         self._token = token
         self._channel = channel
+        self._rooms = rooms
 
     async def send(self, sending: Sending) -> Outcome:
         """Delivered once the message stands in the channel."""
@@ -99,7 +109,7 @@ class SlackAppChannel:
             channel = self._channel or await self._direct(sending)
             ts = await self._message(sending, channel)
             room = None
-            if sending.purpose is Purpose.OPENED and sending.room:
+            if self._rooms and sending.purpose is Purpose.OPENED and sending.room:
                 room = await self._room(sending, sending.room)
             if sending.purpose in _NEWS:
                 await self._changed(sending, channel)
