@@ -19,6 +19,7 @@ from tocsin_cli import (
     archives,
     bundles,
     connection,
+    letters,
     notifying,
     postmortems,
     replaying,
@@ -28,7 +29,6 @@ from tocsin_cli import (
 from tocsin_cli.exits import Exit, NotFound, Unreachable
 from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
 from tocsin_cli.stack.problems import StackProblem
-from tocsin_contracts.dead_letters import DeadLettered
 from tocsin_incident import IncidentState, explain, state_document
 from tocsin_policy import (
     Policy,
@@ -41,8 +41,7 @@ from tocsin_policy import (
 )
 from tocsin_replay import BadArchive, BadBundle
 from tocsin_runtime.clock import SystemClock
-from tocsin_runtime.events import decode
-from tocsin_runtime.failures import Poison, Transient
+from tocsin_runtime.failures import Transient
 
 app = typer.Typer(help=__doc__.partition("\n")[0], no_args_is_help=True, add_completion=False)
 policy_app = typer.Typer(help="Policies: validate, publish, show.", no_args_is_help=True)
@@ -54,6 +53,7 @@ app.add_typer(incident_app, name="incident")
 app.add_typer(topics_app, name="topics")
 app.add_typer(letters_app, name="dead-letters")
 replaying.register(app)
+letters.register(letters_app)
 notifying.register(app)
 bundles.register(app)
 postmortems.register(app)
@@ -471,43 +471,6 @@ def incident_review(
 def incident_close(incident: Incident, by: By) -> None:
     """Say that nothing more will happen to it."""
     _answer(incident, "close", by=by)
-
-
-@letters_app.command("list")
-def letters_list(as_json: Json = False) -> None:
-    """Records that could not be handled, oldest first."""
-    letters = asyncio.run(connection.with_reader(_letters))
-    if as_json:
-        print_json(letters)
-        return
-    table = Table("when (UTC)", "service", "reason", "where", "what is wrong", box=None)
-    for letter in letters:
-        table.add_row(
-            letter["at"], letter["service"], letter["reason"], letter["where"], letter["detail"]
-        )
-    console.print(table if letters else "no dead letters")
-
-
-async def _letters(reader: Any) -> list[dict[str, str]]:  # noqa: ANN401 - a Reader
-    found = []
-    for partition in range(await reader.partitions("dead-letters")):
-        start, end = await reader.bounds("dead-letters", partition)
-        async for record in reader.read("dead-letters", partition, start, end):
-            try:
-                fact = decode(record).fact
-            except Poison:
-                continue
-            if isinstance(fact, DeadLettered):
-                found.append(
-                    {
-                        "at": shown(record.recorded_at),
-                        "service": fact.service,
-                        "reason": fact.reason,
-                        "where": f"{fact.topic}-{fact.partition}-{fact.offset}",
-                        "detail": fact.detail,
-                    }
-                )
-    return found
 
 
 if __name__ == "__main__":

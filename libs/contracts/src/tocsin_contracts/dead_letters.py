@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from uuid import UUID
 
-from tocsin_contracts.event import Fact, Writer
+from tocsin_contracts.event import Fact, Person, Writer
 
 
 class DeadLettered(Fact):
@@ -35,3 +36,27 @@ class DeadLettered(Fact):
     key: bytes | None = None
     value: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class DeadLetterRedriven(Fact):
+    """A person had a dead letter's record handled once more.
+
+    Who reacts: people, through `tocsin dead-letters`. How often: once for each time a person says
+    so. Never sent: before the record stands in its topic again.
+
+    Attributes:
+        letter: Id of the `DeadLettered` event.
+        topic: Where the record stands now.
+        changed: Whether its bytes were changed first.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.dead-letters.redriven.v1"
+    TOPIC: ClassVar[str] = "dead-letters"
+    WRITER: ClassVar[Writer] = Writer.ANY
+
+    letter: UUID
+    topic: str
+    partition: int
+    offset: int
+    by: Person
+    changed: bool = False
