@@ -427,18 +427,31 @@ class Channel(Part):
     templates: dict[Name, Name] = Field(default_factory=dict)
 
 
+class Prolonged(Part):
+    """Channels that hear of the end only of what took long.
+
+    Attributes:
+        after: Time from the opening to the resolution, at least.
+    """
+
+    after: Duration
+    resolved: Annotated[Names, Field(min_length=1)]
+
+
 class Announcements(Part):
     """Channels that hear of an incident, whoever is paged.
 
     Attributes:
         updates: Hear updates meant for people inside.
         public: Hear updates meant for everybody: the status page, customers.
+        prolonged: Who hears of the end beside `resolved`, if the incident took long.
     """
 
     opened: Names = ()
     updates: Names = ()
     public: Names = ()
     resolved: Names = ()
+    prolonged: Prolonged | None = None
 
 
 class Naming(Part):

@@ -82,16 +82,26 @@ def _all(policy: Policy) -> Iterator[Finding]:
                 yield Finding((*at, "after"), "a level comes no earlier than the one before it")
             for place, target in enumerate(level.targets):
                 yield from _target(policy, target, ("escalation", name, index, "targets", place))
-    for name, announced in policy.announcements.items():
-        yield from _known("severity", name, severities, ("announcements", name))
-        for about in ("opened", "updates", "public", "resolved"):
-            for index, channel in enumerate(getattr(announced, about)):
-                where = ("announcements", name, about, index)
-                yield from _known("channel", channel, policy.channels, where)
+    yield from _announcements(policy, severities)
     for name in policy.success.time_to_resolve if policy.success is not None else ():
         yield from _known("severity", name, severities, ("success", "time_to_resolve", name))
     yield from _templates(policy)
     yield from _playbooks(policy)
+
+
+def _announcements(policy: Policy, severities: tuple[str, ...]) -> Iterator[Finding]:
+    for name, announced in policy.announcements.items():
+        where: Location = ("announcements", name)
+        yield from _known("severity", name, severities, where)
+        named: list[tuple[Location, tuple[str, ...]]] = [
+            ((*where, about), getattr(announced, about))
+            for about in ("opened", "updates", "public", "resolved")
+        ]
+        if announced.prolonged is not None:
+            named.append(((*where, "prolonged", "resolved"), announced.prolonged.resolved))
+        for at, channels in named:
+            for index, channel in enumerate(channels):
+                yield from _known("channel", channel, policy.channels, (*at, index))
 
 
 def _known(kind: str, name: str, names: Collection[str], where: Location) -> Iterator[Finding]:

@@ -18,10 +18,10 @@ def scaled(policy: Policy, divisor: float) -> Policy:
     """The policy with what people wait for divided: for demonstrations and rehearsals.
 
     Divided are escalation levels and their repeats, response targets, update cadences, acknowledge
-    timeouts, the reopening window, automatic resolution, watching and reviews counted in hours. Not
-    divided are the time limits of playbook steps and their calls: a machine is no faster because
-    people pretend to be. Nor are calendars, nor reviews counted in business days. Durations are
-    kept to a millisecond, and one that is not zero does not become zero.
+    timeouts, what is prolonged, the reopening window, automatic resolution, watching and reviews
+    counted in hours. Not divided are the time limits of playbook steps and their calls: a machine
+    is no faster because people pretend to be. Nor are calendars, nor reviews counted in business
+    days. Durations are kept to a millisecond, and one that is not zero does not become zero.
 
     Raises:
         ValueError: The divisor is not above zero.
@@ -38,6 +38,12 @@ def scaled(policy: Policy, divisor: float) -> Policy:
         name: tuple(_divided(level, divided, "after", "repeat_every") for level in levels)
         for name, levels in policy.escalation.items()
     }
+    announcements = {
+        name: held.model_copy(
+            update={"prolonged": held.prolonged and _divided(held.prolonged, divided, "after")}
+        )
+        for name, held in policy.announcements.items()
+    }
     grouping = _divided(
         policy.grouping, divided, "wait", "interval", "reopen_within", "auto_resolve_after"
     )
@@ -47,6 +53,7 @@ def scaled(policy: Policy, divisor: float) -> Policy:
             **{name: getattr(policy, name) for name in Policy.model_fields},
             "severities": tuple(_severity(held, divided) for held in policy.severities),
             "escalation": escalation,
+            "announcements": announcements,
             "grouping": grouping,
         }
     )

@@ -9,7 +9,7 @@ from tocsin_contracts.ids import derive
 from tocsin_contracts.incidents import Purpose, Target
 from tocsin_incident import IncidentState, Status
 from tocsin_incident.state import Level, Notification, NotificationStatus, RemediationStatus
-from tocsin_policy import Policy
+from tocsin_policy import Announcements, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,18 @@ def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
                 yield _message(state, Purpose.APPROVAL, channel, remediation.remediation)
     if state.status in {Status.RESOLVED, Status.REVIEWED, Status.CLOSED}:
         told = {n.channel for n in state.notifications.values() if n.purpose is Purpose.PAGE}
-        for channel in announced.resolved:
+        for channel in _hear_of_the_end(state, announced):
             if channel not in told:
                 yield _message(state, Purpose.RESOLVED, channel, generation)
+
+
+def _hear_of_the_end(state: IncidentState, announced: Announcements) -> tuple[str, ...]:
+    prolonged = announced.prolonged
+    if prolonged is None or state.resolved_at is None:
+        return announced.resolved
+    if state.resolved_at - state.opened_at < prolonged.after:
+        return announced.resolved
+    return tuple(dict.fromkeys((*announced.resolved, *prolonged.resolved)))
 
 
 def _pages(state: IncidentState, level: Level) -> Iterator[Wanted]:
