@@ -113,6 +113,21 @@ async def test_whoever_takes_it_is_shown_where_the_page_stands() -> None:
         assert set(buttons(page.payload)) == {"open"}
 
 
+async def test_news_for_all_who_were_paged_is_told_once_until_they_are_paged_again() -> None:
+    async with slack() as (double, channel):
+        first = await delivered(channel, PAGE)
+        taken = replace(
+            PAGE, notification="n-2", purpose=Purpose.ACKNOWLEDGED, status="acknowledged"
+        )
+        told = await delivered(channel, replace(taken, earlier=(first,)))
+        again = replace(taken, notification="n-3", earlier=(first, told))
+        assert (await delivered(channel, again)).ref == told.ref
+        assert len(double.shown) == 2
+        later = replace(taken, notification="n-4", earlier=(first, told, first))
+        await delivered(channel, later)
+        assert len(double.shown) == 3
+
+
 async def test_without_a_channel_it_writes_to_the_person() -> None:
     async with slack(channel=None) as (double, channel):
         await delivered(channel, PAGE)

@@ -126,6 +126,9 @@ class SlackAppChannel:
 
     async def _message(self, sending: Sending, channel: str) -> str:
         """The time of the message in the channel, posted unless it stands there already."""
+        said = _said(sending, channel)
+        if said is not None:
+            return said
         thread = next((ref.ts for _, ref in _refs(sending.earlier) if ref.channel == channel), None)
         if sending.may_repeat:
             found = await self._found(sending, channel, thread)
@@ -294,6 +297,18 @@ def _refs(earlier: tuple[Earlier, ...]) -> Iterator[tuple[Earlier, _Ref]]:
         ref = _Ref.read(one.ref)
         if ref is not None:
             yield one, ref
+
+
+def _said(sending: Sending, channel: str) -> str | None:
+    """The same news that the channel had since the last page, told of another who was paged."""
+    if sending.purpose not in {Purpose.ACKNOWLEDGED, Purpose.RESOLVED}:
+        return None
+    for earlier, ref in reversed(list(_refs(sending.earlier))):
+        if earlier.purpose in _PAGES:
+            return None
+        if earlier.purpose is sending.purpose and ref.channel == channel:
+            return ref.ts
+    return None
 
 
 def _payload(sending: Sending) -> dict[str, str]:
