@@ -25,6 +25,7 @@ from tocsin_cli import (
     replaying,
     reports,
     rosters,
+    whatifs,
 )
 from tocsin_cli.exits import Exit, NotFound, Unreachable
 from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
@@ -59,6 +60,7 @@ bundles.register(app)
 postmortems.register(app)
 reports.register(app)
 archives.register(app)
+whatifs.register(app)
 rosters.register(app, policy_app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]

@@ -24,6 +24,13 @@ from tocsin_replay.bundling import (
     read_bundle,
     verify,
 )
+from tocsin_replay.comparing import (
+    Comparison,
+    broken,
+    comparison_markdown,
+    comparison_table,
+    what_if,
+)
 from tocsin_replay.gathering import (
     Gathered,
     gather,
@@ -38,6 +45,10 @@ from tocsin_replay.hashing import (
 )
 from tocsin_replay.held import (
     HeldLog,
+)
+from tocsin_replay.history import (
+    History,
+    read_history,
 )
 from tocsin_replay.measuring import (
     Measures,
@@ -96,6 +107,10 @@ from tocsin_replay.reporting import (
     timeline_markdown,
     timeline_table,
 )
+from tocsin_replay.simulating import (
+    Lived,
+    Simulation,
+)
 from tocsin_replay.summing import (
     Summary,
     summarise,
@@ -122,12 +137,15 @@ __all__ = [
     "BadBundle",
     "Bundle",
     "Cited",
+    "Comparison",
     "Difference",
     "Entry",
     "Gathered",
     "HeldLog",
+    "History",
     "Key",
     "Link",
+    "Lived",
     "Measures",
     "Moment",
     "Paged",
@@ -137,6 +155,7 @@ __all__ = [
     "Refused",
     "Report",
     "ResponseTarget",
+    "Simulation",
     "Step",
     "Summary",
     "Version",
@@ -144,9 +163,12 @@ __all__ = [
     "archive",
     "as_html",
     "ask",
+    "broken",
     "bundle_lines",
     "chain",
     "chain_of",
+    "comparison_markdown",
+    "comparison_table",
     "differences",
     "drift",
     "each_fact",
@@ -168,6 +190,7 @@ __all__ = [
     "promised",
     "read_all",
     "read_bundle",
+    "read_history",
     "read_incident",
     "read_manifest",
     "read_policies",
@@ -192,4 +215,5 @@ __all__ = [
     "timeline_table",
     "verify",
     "verify_archive",
+    "what_if",
 ]

@@ -1,0 +1,453 @@
+"""What another policy would have changed: two runs of one recording, side by side."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from tocsin_contracts.ids import episode
+from tocsin_policy import Policy
+from tocsin_replay.history import History
+from tocsin_replay.measuring import Measures, measures
+from tocsin_replay.picturing import duration
+from tocsin_replay.postmortem import table, text
+from tocsin_replay.reading import Progress
+from tocsin_replay.simulating import Lived, Simulation
+from tocsin_replay.summing import Summary
+
+MODEL = (
+    "People answer an incident that holds the alert they answered then.",
+    "Whoever answered then answers so long after their page as then.",
+    "Whoever was paged then and did not answer, does not answer.",
+    "Whoever was not paged then answers after their own median, else after everybody's.",
+    "Nobody answers a page that went to none of these.",
+    "What people did afterwards follows their answer after the same time as then.",
+    "Providers and steps answer as they did, or as the recorded call nearest in time did.",
+)
+"""What every number below rests on."""
+
+
+class Told(BaseModel):
+    """A frozen part of a comparison."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class PageChange(Told):
+    """How the first page to somebody about an incident changed."""
+
+    incident: str
+    name: str
+    change: str
+    before: datetime | None
+    after: datetime | None
+
+
+class IncidentChange(Told):
+    """How one incident changed; one that stays as it was is not told.
+
+    Attributes:
+        change: `missed`, `new`, `merged`, `split`, `changed`.
+    """
+
+    incident: str
+    title: str
+    change: str
+    severity_before: str | None
+    severity_after: str | None
+    first_page_before: timedelta | None
+    first_page_after: timedelta | None
+    acknowledged_before: timedelta | None
+    acknowledged_after: timedelta | None
+    pages: tuple[PageChange, ...]
+    others: tuple[str, ...] = ()
+
+
+class Comparison(Told):
+    """What would have been otherwise.
+
+    Attributes:
+        totals: Name of a figure -> before and after; `--fail-if` knows them by these names.
+        assumptions: What was taken for granted in the second run, with how often.
+        fidelity: How the first run, under the recorded policies, holds against what was recorded:
+            the model's own error, and so how far the second can be trusted.
+    """
+
+    begins_at: datetime | None
+    ends_at: datetime | None
+    alerts: int
+    incidents: tuple[IncidentChange, ...]
+    totals: dict[str, tuple[float, float]]
+    woken_before: dict[str, int]
+    woken_after: dict[str, int]
+    assumptions: dict[str, int]
+    fidelity: dict[str, float]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing would have been otherwise."""
+        return not self.incidents and all(a == b for a, b in self.totals.values())
+
+
+async def what_if(
+    history: History,
+    instead: Policy,
+    recorded: Mapping[str, Summary] | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """What a policy would have changed, had it been in force from the beginning.
+
+    The recording is lived through twice, under the recorded policies and under this one, so that
+    what the model cannot know is the same on both sides.
+
+    Args:
+        recorded: What each incident really came to, to say how good the model is.
+    """
+    before = await Simulation(history).run(progress)
+    after = await Simulation(history, instead).run(progress)
+    return compare(history, instead, before, after, recorded or {})
+
+
+def compare(
+    history: History,
+    instead: Policy,
+    before: Lived,
+    after: Lived,
+    recorded: Mapping[str, Summary],
+) -> Comparison:
+    """Two runs, side by side."""
+    policies = {version.policy.system: version.policy for version in history.versions}
+    changes = _changes(before.incidents, after.incidents)
+    begin = history.begins_at or datetime(2000, 1, 1, tzinfo=UTC)
+    end = history.ends_at or begin
+    then = measures(list(before.incidents.values()), policies, begin, end)
+    now = measures(list(after.incidents.values()), policies | {instead.system: instead}, begin, end)
+    return Comparison(
+        begins_at=history.begins_at,
+        ends_at=history.ends_at,
+        alerts=len(history.inputs),
+        incidents=changes,
+        totals=_totals(then, now, before, after, changes, instead),
+        woken_before={person.name: person.pages for person in then.people},
+        woken_after={person.name: person.pages for person in now.people},
+        assumptions=after.assumptions,
+        fidelity=_fidelity(before.incidents, recorded),
+    )
+
+
+def _episodes(one: Summary) -> frozenset[tuple[str, str]]:
+    return frozenset(
+        (one.system, episode(alert.fingerprint, alert.starts_at)) for alert in one.alerts
+    )
+
+
+def _changes(
+    before: Mapping[str, Summary], after: Mapping[str, Summary]
+) -> tuple[IncidentChange, ...]:
+    """Every incident that is otherwise. Two are the same by their id, else by an alert they share.
+
+    A merge moves alerts, so an incident of both runs is nobody's other half.
+    """
+    holders: dict[tuple[str, str], set[str]] = {}
+    for name, one in after.items():
+        for alert in _episodes(one):
+            holders.setdefault(alert, set()).add(name)
+    found: list[IncidentChange] = []
+    became: dict[str, list[str]] = {}
+    for name, one in sorted(before.items(), key=lambda item: (item[1].opened_at, item[0])):
+        sharing = {n for alert in _episodes(one) for n in holders.get(alert, ())}
+        fresh = sharing - before.keys()
+        if name in after:
+            made = _changed(one, after[name], "split" if fresh else "changed", tuple(sorted(fresh)))
+            if fresh or _is_otherwise(made):
+                found.append(made)
+            for other in fresh:
+                became.setdefault(other, [])
+        elif not sharing:
+            found.append(_changed(one, None, "missed"))
+        else:
+            into = min(fresh or sharing, key=lambda n: (after[n].opened_at, n))
+            became.setdefault(into, []).append(name)
+    for into, names in sorted(became.items()):
+        if not names:
+            continue
+        merged = len(names) > 1 or into in before
+        others = tuple(names[1:]) + ((into,) if into in before else ())
+        found.append(
+            _changed(before[names[0]], after[into], "merged" if merged else "changed", others)
+        )
+    found.extend(
+        _changed(None, one, "new")
+        for name, one in sorted(after.items())
+        if name not in before and name not in became
+    )
+    return tuple(found)
+
+
+def _is_otherwise(change: IncidentChange) -> bool:
+    return bool(
+        change.pages
+        or change.severity_before != change.severity_after
+        or change.acknowledged_before != change.acknowledged_after
+    )
+
+
+def first_pages(one: Summary | None) -> dict[str, datetime]:
+    """When each person was first paged about an incident."""
+    found: dict[str, datetime] = {}
+    for page in one.pages if one is not None else ():
+        if page.sent_at is not None:
+            found[page.name] = min(page.sent_at, found.get(page.name, page.sent_at))
+    return found
+
+
+def _first_page(one: Summary | None) -> timedelta | None:
+    """From the first alert, not from the opening: another policy may open it at another time."""
+    pages = first_pages(one)
+    return min(pages.values()) - one.began_at if one is not None and pages else None
+
+
+def _acknowledged(one: Summary | None) -> timedelta | None:
+    if one is None or one.answered_at is None:
+        return None
+    return one.answered_at - one.began_at
+
+
+def _changed(
+    before: Summary | None, after: Summary | None, change: str, others: tuple[str, ...] = ()
+) -> IncidentChange:
+    shown = after if before is None else before
+    if shown is None:
+        raise ValueError("an incident is on one side at least")
+    return IncidentChange(
+        incident=shown.incident,
+        title=shown.title,
+        change=change,
+        severity_before=before.worst if before is not None else None,
+        severity_after=after.worst if after is not None else None,
+        first_page_before=_first_page(before),
+        first_page_after=_first_page(after),
+        acknowledged_before=_acknowledged(before),
+        acknowledged_after=_acknowledged(after),
+        pages=_page_changes(shown.incident, first_pages(before), first_pages(after)),
+        others=others,
+    )
+
+
+def _page_changes(
+    incident: str, before: Mapping[str, datetime], after: Mapping[str, datetime]
+) -> tuple[PageChange, ...]:
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        was, now = before.get(name), after.get(name)
+        if was == now:
+            continue
+        if was is None:
+            change = "added"
+        elif now is None:
+            change = "removed"
+        else:
+            change = "earlier" if now < was else "later"
+        found.append(PageChange(incident=incident, name=name, change=change, before=was, after=now))
+    return tuple(found)
+
+
+def _totals(
+    then: Measures,
+    now: Measures,
+    before: Lived,
+    after: Lived,
+    changes: Sequence[IncidentChange],
+    instead: Policy,
+) -> dict[str, tuple[float, float]]:
+    worst = instead.severities[0].name.lower()
+    missed = [c for c in changes if c.change == "missed"]
+    # Whatever was most severe and now is not there, or not as severe, or wakes nobody.
+    missed_worst = [
+        c
+        for c in changes
+        if (c.severity_before or "").lower() == worst
+        and c.change != "new"
+        and (
+            (c.severity_after or "").lower() != worst
+            or (c.first_page_before is not None and c.first_page_after is None)
+        )
+    ]
+    nights = [max(1, sum(p.nights for p in one.people)) for one in (then, now)]
+    at_night = [sum(p.night_pages for p in one.people) for one in (then, now)]
+    return {
+        "incidents": (float(len(before.incidents)), float(len(after.incidents))),
+        "missed": (0.0, float(len(missed))),
+        f"missed-{worst}": (0.0, float(len(missed_worst))),
+        "pages": (float(then.noise.pages), float(now.noise.pages)),
+        "pages-at-night": (float(at_night[0]), float(at_night[1])),
+        "pages-per-night": (at_night[0] / nights[0], at_night[1] / nights[1]),
+        "people-woken": (float(len(then.people)), float(len(now.people))),
+        "pages-to-nothing": (float(then.noise.to_nothing), float(now.noise.to_nothing)),
+        "time-to-first-page": (
+            _mean(map(_first_page, before.incidents.values())),
+            _mean(map(_first_page, after.incidents.values())),
+        ),
+        "time-to-acknowledge": (
+            _mean(map(_acknowledged, before.incidents.values())),
+            _mean(map(_acknowledged, after.incidents.values())),
+        ),
+        "updates-promised": (
+            float(sum(len(one.updates) for one in before.incidents.values())),
+            float(sum(len(one.updates) for one in after.incidents.values())),
+        ),
+        "proposals": (
+            float(sum(bool(one.steps) for one in before.incidents.values())),
+            float(sum(bool(one.steps) for one in after.incidents.values())),
+        ),
+    }
+
+
+def _mean(lengths: object) -> float:
+    known = [x.total_seconds() for x in lengths if x is not None]  # type: ignore[attr-defined]
+    return round(sum(known) / len(known), 3) if known else 0.0
+
+
+def _fidelity(before: Mapping[str, Summary], recorded: Mapping[str, Summary]) -> dict[str, float]:
+    """How near the model comes to what was, under the policies that were in force."""
+    if not recorded:
+        return {}
+    both = [(before[name], one) for name, one in recorded.items() if name in before]
+    pages = Counter(
+        first_pages(now).get(name) is not None for now, then in both for name in first_pages(then)
+    )
+    off = [
+        abs((now.answered_at - then.answered_at).total_seconds())
+        for now, then in both
+        if now.answered_at is not None and then.answered_at is not None
+    ]
+    return {
+        "incidents recorded": float(len(recorded)),
+        "of these found again": float(len(both)),
+        "of these with the same severity": float(sum(a.worst == b.worst for a, b in both)),
+        "people paged": float(sum(pages.values())),
+        "of these paged again": float(pages[True]),
+        "answers off by seconds, at most": max(off, default=0.0),
+    }
+
+
+# Checks.
+
+_CHECK = re.compile(
+    r"(?P<name>[A-Za-z0-9_.-]+?)\s*(?P<sign>[<>]=?)\s*(?P<plus>[+-])?(?P<value>\d+(?:\.\d+)?)"
+    r"(?P<percent>%)?"
+)
+_SIGNS: dict[str, Callable[[float, float], bool]] = {
+    ">": operator.gt,
+    "<": operator.lt,
+    ">=": operator.ge,
+    "<=": operator.le,
+}
+
+
+def broken(found: Comparison, check: str) -> str:
+    """Why a check fails, or nothing if it holds.
+
+    `missed-p0>0` compares the figure under the new policy; with a sign, `pages>+20%` or
+    `pages>+5`, its change is compared.
+
+    Raises:
+        ValueError: This is no check, or it names no figure.
+    """
+    parsed = _CHECK.fullmatch(check.strip())
+    if parsed is None:
+        raise ValueError(f"{check!r} is no check; write missed-p0>0 or pages>+20%")
+    name = parsed["name"].lower()
+    if name not in found.totals:
+        known = ", ".join(sorted(found.totals))
+        raise ValueError(f"there is no figure {name!r}; there are {known}")
+    before, after = found.totals[name]
+    value = float(parsed["value"]) * (-1 if parsed["plus"] == "-" else 1)
+    measured = after
+    if parsed["percent"]:
+        measured = 100.0 * (after - before) / before if before else (100.0 if after else 0.0)
+    elif parsed["plus"]:
+        measured = after - before
+    if _SIGNS[parsed["sign"]](measured, value):
+        return f"{check}: {_figure(before)} before, {_figure(after)} after"
+    return ""
+
+
+def _figure(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+# Showing.
+
+
+def comparison_table(found: Comparison) -> Group:
+    """The comparison for a terminal."""
+    figures = Table("figure", "recorded policy", "this policy", "change", box=None)
+    for name, (before, after) in found.totals.items():
+        style = "" if before == after else "bold"
+        change = "" if before == after else f"{after - before:+.2f}".rstrip("0").rstrip(".")
+        figures.add_row(name, _figure(before), _figure(after), change, style=style)
+    changed = Table("incident", "what", "severity", "first page", "answered", "pages", box=None)
+    for one in found.incidents:
+        changed.add_row(
+            one.incident,
+            one.change + (f" with {', '.join(one.others)}" if one.others else ""),
+            _arrow(one.severity_before or "-", one.severity_after or "-"),
+            _arrow(duration(one.first_page_before), duration(one.first_page_after)),
+            _arrow(duration(one.acknowledged_before), duration(one.acknowledged_after)),
+            ", ".join(f"{page.name} {page.change}" for page in one.pages),
+        )
+    parts: list[object] = [figures, ""]
+    parts += [changed, ""] if found.incidents else ["no incident would have been otherwise", ""]
+    parts.append(Text("\n".join(f"- {line}" for line in _small_print(found)), style="dim"))
+    return Group(*parts)  # type: ignore[arg-type]
+
+
+def _arrow(before: str, after: str) -> str:
+    return before if before == after else f"{before} → {after}"
+
+
+def _small_print(found: Comparison) -> list[str]:
+    lines = ["Assumed:", *MODEL]
+    lines.extend(f"{what}: {count} times" for what, count in found.assumptions.items())
+    if found.fidelity:
+        shown = ", ".join(f"{name} {_figure(value)}" for name, value in found.fidelity.items())
+        lines.append(f"The model against the record, under the recorded policy: {shown}")
+    return lines
+
+
+def comparison_markdown(found: Comparison, failed: Sequence[str] = ()) -> str:
+    """The comparison as Markdown, for a pull request."""
+    rows = [
+        (name, _figure(before), _figure(after), "" if before == after else "changed")
+        for name, (before, after) in found.totals.items()
+    ]
+    parts = ["# What this policy would have changed", ""]
+    parts += [f"- **failed** `{line}`" for line in failed]
+    parts += ["", table(("Figure", "Recorded policy", "This policy", ""), rows), ""]
+    if found.incidents:
+        changed = [
+            (
+                f"`{one.incident}`",
+                one.change,
+                _arrow(one.severity_before or "-", one.severity_after or "-"),
+                _arrow(duration(one.first_page_before), duration(one.first_page_after)),
+                _arrow(duration(one.acknowledged_before), duration(one.acknowledged_after)),
+                text(", ".join(f"{page.name} {page.change}" for page in one.pages)),
+            )
+            for one in found.incidents
+        ]
+        head = ("Incident", "What", "Severity", "First page", "Answered", "Pages")
+        parts += [table(head, changed), ""]
+    else:
+        parts += ["No incident would have been otherwise.", ""]
+    parts += [f"- {text(line)}" for line in _small_print(found)]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,555 @@
+"""A recording lived through again: the services' own functions, virtual time, recorded answers.
+
+Normalising, classifying, folding, escalating, requesting messages and proposing playbooks is done
+by what does it in production. Only what stands outside is played: providers and runners answer as
+they answered then, and people as `history` says. Time jumps from one thing to the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from classifier.handlers import Classifier
+from escalation_timer.domain.duty import owed as timer_owed
+from ingestion.handlers import Normaliser
+from notifier.domain.duty import event_of as notifier_event
+from notifier.domain.duty import owed as notifier_owed
+from remediation.domain.duty import event_of as remediation_event
+from remediation.domain.duty import owed as remediation_owed
+from tocsin_casebook import Casebook, InForce, Policies, Reconciler
+from tocsin_contracts import incidents as facts
+from tocsin_contracts.codec import rfc3339
+from tocsin_contracts.event import Event, Fact, Person, event_id
+from tocsin_contracts.ids import episode, key_of
+from tocsin_contracts.incidents import Evidence, IncidentFact, Purpose
+from tocsin_incident import IncidentState
+from tocsin_policy import Policy, policy_hash
+from tocsin_replay.held import HeldLog
+from tocsin_replay.history import RAW, Followup, History, Outcome, Response, Story
+from tocsin_replay.reading import INCIDENTS, Progress, Recorded
+from tocsin_replay.summing import Summary, summarise
+from tocsin_runtime.events import decode, outgoing
+from tocsin_runtime.failures import Poison, Transient
+from tocsin_runtime.ports import Handler
+from tocsin_runtime.records import Outgoing, Position, Record
+
+INSTANCE = "what-if"
+LANES = ("alerts.urgent", INCIDENTS, "alerts")
+TOPICS = (*LANES, "dispositions", "dead-letters", "incidents.state")
+_WHOLE = frozenset({0})
+
+SAME_CALL = timedelta(minutes=2)
+"""How far from a recorded call another to the same channel is taken to have gone the same way."""
+
+AGAIN = timedelta(seconds=1)
+"""After what time a batch is tried again whose policy is on its way."""
+
+AFTERMATH = timedelta(hours=1)
+"""How long time goes on after the recording ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """What came of it.
+
+    Attributes:
+        incidents: By id, each summed up.
+        assumptions: What was taken for granted, with how often.
+    """
+
+    incidents: dict[str, Summary]
+    assumptions: dict[str, int]
+
+
+class _Clock:
+    """Virtual time: it is as late as the last thing that happened."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at.timestamp()
+
+    async def sleep(self, duration: timedelta) -> None:
+        del duration
+        await asyncio.sleep(0)  # noqa: TID251 - a turn of the loop; time passes elsewhere
+
+
+class _OnlyAlerts:
+    """What normalising writes, without the answers it finds: people are played."""
+
+    def __init__(self, log: HeldLog) -> None:
+        self._log = log
+
+    async def publish(self, records: Sequence[Outgoing]) -> tuple[Position, ...]:
+        return await self._log.publish([r for r in records if r.topic != INCIDENTS])
+
+
+@dataclass(slots=True)
+class _Service:
+    """A service and how far it has read each of its lanes."""
+
+    handler: Handler
+    lanes: tuple[str, ...]
+    read: dict[str, int] = field(default_factory=dict)
+
+    def unread(self, log: HeldLog) -> list[Record]:
+        found: list[Record] = []
+        for lane in self.lanes:
+            records = log.fetch(lane, 0, self.read.get(lane, 0))
+            if records:
+                self.read[lane] = records[-1].position.offset + 1
+                found.extend(records)
+        return found
+
+
+@dataclass(slots=True)
+class _Played:
+    """A recorded story as it is told in one incident of the simulation."""
+
+    story: Story
+    answered: dict[int, datetime] = field(default_factory=dict)
+
+
+Do = Callable[[], None]
+
+
+class Simulation:
+    """One run.
+
+    Args:
+        history: The recording.
+        instead: A policy that takes the place of its system's from the beginning.
+    """
+
+    def __init__(self, history: History, instead: Policy | None = None) -> None:
+        self._history = history
+        self._instead = instead
+        begins_at = history.begins_at or datetime(2000, 1, 1, tzinfo=UTC)
+        self._clock = _Clock(begins_at)
+        self._log = HeldLog(dict.fromkeys(TOPICS, 1), clock=self._clock)
+        self._policies: list[Policies] = []
+        self._versions: dict[str, InForce] = {}
+        self._normaliser = Normaliser(publisher=_OnlyAlerts(self._log), policies=self._followed())
+        self._reconcilers: list[Reconciler] = []
+        self._services: list[_Service] = []
+        self._build()
+        self._agenda: list[tuple[datetime, int, Do]] = []
+        self._sequence = 0
+        self._facts: dict[str, list[Recorded]] = {}
+        self._heard = 0
+        self._played: dict[str, dict[str, _Played]] = {}
+        self._assumed: dict[str, int] = {}
+        self._waiting: list[tuple[_Service, list[Record]]] = []
+
+    def _followed(self) -> Policies:
+        policies = Policies()
+        self._policies.append(policies)
+        return policies
+
+    def _build(self) -> None:
+        policies = self._followed()
+        classifier = Classifier(
+            casebook=Casebook(self._log),
+            policies=policies,
+            publisher=self._log,
+            clock=self._clock,
+        )
+        self._add(classifier, classifier.reconciler, policies, LANES)
+        for duty in (
+            timer_owed,
+            partial(notifier_owed, instance=INSTANCE),
+            partial(remediation_owed, instance=INSTANCE),
+        ):
+            policies = self._followed()
+            reconciler = Reconciler(
+                casebook=Casebook(self._log),
+                policies=policies,
+                publisher=self._log,
+                clock=self._clock,
+                duty=duty,
+            )
+            self._add(reconciler, reconciler, policies, (INCIDENTS,))
+
+    def _add(
+        self,
+        handler: Handler,
+        reconciler: Reconciler,
+        policies: Policies,
+        lanes: tuple[str, ...],
+    ) -> None:
+        policies.on_change(reconciler.policy_changed)
+        self._reconcilers.append(reconciler)
+        self._services.append(_Service(handler, lanes))
+
+    # Running.
+
+    async def run(self, progress: Progress | None = None) -> Lived:
+        """Live through all of it."""
+        for service in self._services:
+            await service.handler.assigned(_WHOLE)
+        self._publish_policies()
+        inputs = self._history.inputs
+        ends_at = (self._history.ends_at or self._clock.at) + AFTERMATH
+        place = 0
+        while True:
+            upcoming = inputs[place].recorded_at if place < len(inputs) else None
+            at = self._next(upcoming)
+            if at is None or at > ends_at:
+                break
+            self._clock.at = max(self._clock.at, at)
+            # What is due at an instant comes before what happens at it.
+            await self._settle()
+            while self._agenda and self._agenda[0][0] <= self._clock.at:
+                heapq.heappop(self._agenda)[2]()
+            first = place
+            while place < len(inputs) and inputs[place].recorded_at <= self._clock.at:
+                await self._deliver(inputs[place])
+                place += 1
+            if progress is not None and place > first:
+                progress(place - first)
+            await self._settle()
+        return Lived(self._summaries(), dict(sorted(self._assumed.items())))
+
+    def _next(self, upcoming: datetime | None) -> datetime | None:
+        times = [upcoming, *(reconciler.agenda.next_at() for reconciler in self._reconcilers)]
+        if self._agenda:
+            times.append(self._agenda[0][0])
+        return min((at for at in times if at is not None), default=None)
+
+    def _publish_policies(self) -> None:
+        """Put in force at once what was in force at the beginning; the rest comes when it came."""
+        if self._instead is not None:
+            self._in_force(InForce(self._instead, policy_hash(self._instead)))
+        for version in self._history.versions:
+            if self._instead is not None and version.policy.system == self._instead.system:
+                continue
+            held = InForce(version.policy, version.hash)
+            if version.recorded_at <= self._clock.at:
+                self._in_force(held)
+            else:
+                self._at(version.recorded_at, partial(self._in_force, held))
+
+    def _in_force(self, version: InForce) -> None:
+        self._versions[version.hash] = version
+        for policies in self._policies:
+            policies.publish(version)
+
+    async def _deliver(self, record: Record) -> None:
+        if record.position.topic not in RAW:
+            topic = record.position.topic
+            self._log.append(_copied(record, topic))
+            return
+        try:
+            await self._normaliser.handle([record])
+        except Poison:
+            return  # a dead letter then, and now
+
+    async def _settle(self) -> None:
+        """Let everybody read and owe until nobody has anything left to do at this instant."""
+        for reconciler in self._reconcilers:
+            due = reconciler.agenda.due(self._clock.at)
+            if due:
+                await reconciler.reconcile(due)
+        moved = True
+        while moved:
+            moved = False
+            waiting, self._waiting = self._waiting, []
+            for service, batch in waiting:
+                await self._hand(service, batch)
+            for service in self._services:
+                batch = service.unread(self._log)
+                if batch:
+                    moved = True
+                    await self._hand(service, batch)
+        self._hear()  # once everybody has folded what is heard
+        for topic in TOPICS:
+            _, end = await self._log.bounds(topic, 0)
+            self._log.forget(topic, 0, end)
+
+    async def _hand(self, service: _Service, batch: list[Record]) -> None:
+        try:
+            await service.handler.handle(batch)
+        except Poison:
+            # As an engine does: one by one, without what nobody can handle.
+            if len(batch) > 1:
+                for record in batch:
+                    await self._hand(service, [record])
+        except Transient:
+            self._at(self._clock.at + AGAIN, lambda: self._waiting.append((service, batch)))
+
+    def _at(self, at: datetime, do: Do) -> None:
+        self._sequence += 1
+        heapq.heappush(self._agenda, (at, self._sequence, do))
+
+    def _assume(self, what: str) -> None:
+        self._assumed[what] = self._assumed.get(what, 0) + 1
+
+    # What stands outside: it hears what the log says, and answers.
+
+    def _hear(self) -> None:
+        for record in self._log.fetch(INCIDENTS, 0, self._heard):
+            self._heard = record.position.offset + 1
+            event = decode(record)
+            one = Recorded(event, record.position, record.recorded_at)
+            self._facts.setdefault(event.subject, []).append(one)
+            match event.fact:
+                case facts.Opened() | facts.AlertsAttached():
+                    self._hold(event)
+                case facts.NotificationAttempted():
+                    self._call(event.subject, event.fact)
+                case facts.NotificationDelivered():
+                    self._told(event.subject, event.fact)
+                case facts.RemediationStarted():
+                    self._run(event.subject, event.fact)
+                case _:
+                    pass
+
+    def _state(self, incident: str) -> IncidentState | None:
+        found = self._reconcilers[1]._casebook.find(incident)  # noqa: SLF001 - its settled state
+        return None if found is None else found[1]
+
+    def _hold(self, event: Event[Fact]) -> None:
+        """An incident holds an alert: who answered an incident with it then, answers this one."""
+        fact = event.fact
+        if not isinstance(fact, facts.Opened | facts.AlertsAttached):
+            return
+        played = self._played.setdefault(event.subject, {})
+        for alert in fact.alerts:
+            place = (event.key, episode(alert.fingerprint, alert.starts_at))
+            for name in self._history.holders.get(place, ()):
+                story = self._history.stories.get(name)
+                if name in played or story is None:
+                    continue
+                played[name] = _Played(story)
+                for response in story.responses:
+                    if response.delay is None:
+                        self._respond(
+                            event.subject, played[name], response, response.event.occurred_at
+                        )
+                for followup in story.followups:
+                    if followup.after is None:
+                        self._follow(event.subject, followup, followup.event.occurred_at)
+
+    def _told(self, incident: str, fact: facts.NotificationDelivered) -> None:
+        """Somebody was paged: they answer as they did, or as they would."""
+        state = self._state(incident)
+        page = state.notifications.get(fact.notification) if state is not None else None
+        if state is None or page is None or page.purpose is not Purpose.PAGE or page.target is None:
+            return
+        contact = page.target.contact
+        for played in self._played.get(incident, {}).values():
+            for response in played.story.responses:
+                if response.number != state.generation or response.number in played.answered:
+                    continue
+                if response.delay is None:
+                    continue
+                if contact == response.person or response.person not in response.paged:
+                    at = self._clock.at + response.delay
+                    self._respond(incident, played, response, at)
+                elif contact not in response.paged:
+                    delay, why = self._history.delay_of(contact)
+                    self._assume(
+                        f"{page.target.name}, not paged then, answers after "
+                        f"{delay.total_seconds():.0f} s ({why})"
+                    )
+                    at = self._clock.at + delay
+                    self._respond(incident, played, response, at, by=contact)
+
+    def _respond(
+        self,
+        incident: str,
+        played: _Played,
+        response: Response,
+        at: datetime,
+        by: str | None = None,
+    ) -> None:
+        def answer() -> None:
+            state = self._state(incident)
+            if state is None or response.number in played.answered:
+                return
+            if state.generation != response.number or not state.status.live:
+                return
+            fact = response.event.fact
+            if by is not None and isinstance(fact, IncidentFact):
+                fact = fact.model_copy(update={"by": Person(name=by, via=INSTANCE)})
+            played.answered[response.number] = self._clock.at
+            self._write(incident, fact, response.event)
+            for followup in played.story.followups:
+                if followup.after == response.number:
+                    waited = followup.event.occurred_at - response.event.occurred_at
+                    self._follow(incident, followup, self._clock.at + waited)
+
+        self._at(max(at, self._clock.at), answer)
+
+    def _follow(self, incident: str, followup: Followup, at: datetime) -> None:
+        def act() -> None:
+            state = self._state(incident)
+            fact = followup.event.fact
+            if state is None or not isinstance(fact, IncidentFact):
+                return
+            if followup.playbook:
+                same = [r for r in state.remediations.values() if r.playbook == followup.playbook]
+                if not same:
+                    self._assume("an approval whose playbook is not proposed is left out")
+                    return
+                fact = fact.model_copy(update={"remediation": same[-1].remediation})
+            if isinstance(fact, facts.MergeRequested):
+                into = self._instead_of(fact.into)
+                if into is None:
+                    self._assume("a merge into an incident that there is not is left out")
+                    return
+                fact = fact.model_copy(update={"into": into})
+            self._write(incident, fact, followup.event)
+
+        self._at(max(at, self._clock.at), act)
+
+    def _instead_of(self, recorded: str) -> str | None:
+        if recorded in self._played:
+            return recorded
+        return next((name for name, held in self._played.items() if recorded in held), None)
+
+    def _write(self, incident: str, fact: Fact, recorded: Event[Fact]) -> None:
+        if not isinstance(fact, IncidentFact):
+            return
+        now = self._clock.at
+        event = Event(
+            id=event_id(fact.TYPE, incident, str(recorded.id), rfc3339(now)),
+            source="tocsin/ingestion",
+            subject=incident,
+            key=key_of(incident),
+            occurred_at=now,
+            fact=fact,
+        )
+        self._log.append(outgoing(event))
+
+    def _call(self, incident: str, fact: facts.NotificationAttempted) -> None:
+        """A provider is called: it answers as it did then, or as it did about that time."""
+        state = self._state(incident)
+        held = state.notifications.get(fact.notification) if state is not None else None
+        if held is None or held.attempted_by != INSTANCE:
+            return
+        known = self._history.calls.get((fact.notification, fact.attempt))
+        if known is None or abs(self._clock.at - known.at) > SAME_CALL:
+            known = self._failing(held.channel)
+        if known is None:
+            answer: IncidentFact = facts.NotificationDelivered(
+                notification=fact.notification, attempt=fact.attempt
+            )
+            takes = self._history.takes.get(held.channel, timedelta(0))
+            self._tell(incident, answer, takes)
+            return
+        delay, recorded = known.answers[0]
+        moved: dict[str, object] = {
+            "notification": fact.notification,
+            "attempt": fact.attempt,
+            "basis": None,
+            "cause": None,
+        }
+        retry_at = getattr(recorded, "retry_at", None)
+        if retry_at is not None:
+            moved["retry_at"] = self._clock.at + (retry_at - known.at)
+        if isinstance(recorded, IncidentFact):
+            self._tell(incident, recorded.model_copy(update=moved), delay)
+
+    def _failing(self, channel: str) -> Outcome | None:
+        """The recorded call to the same channel nearest in time, if that is near and failed."""
+        calls = self._history.channels.get(channel, [])
+        place = bisect_left(calls, self._clock.at, key=_began)
+        around = calls[max(0, place - 1) : place + 1]
+        nearest = min(around, key=lambda call: abs(call.at - self._clock.at), default=None)
+        if nearest is None or nearest.delivered:
+            return None
+        if abs(nearest.at - self._clock.at) > SAME_CALL:
+            return None
+        self._assume(f"a call to {channel} fails as the recorded one nearest to it did")
+        return nearest
+
+    def _tell(self, incident: str, fact: IncidentFact, delay: timedelta) -> None:
+        def tell() -> None:
+            parts = (str(getattr(fact, "notification", "")), str(getattr(fact, "attempt", "")))
+            event = notifier_event(incident, fact, self._clock.at, None, *parts)
+            self._log.append(outgoing(event))
+
+        self._at(self._clock.at + delay, tell)
+
+    def _run(self, incident: str, fact: facts.RemediationStarted) -> None:
+        """A step runs: it ends as it did then; one that never ran is taken to work."""
+        state = self._state(incident)
+        held = state.remediations.get(fact.remediation) if state is not None else None
+        if state is None or held is None:
+            return
+        known = self._history.steps.get((state.system, held.playbook, fact.step))
+        answers: Sequence[tuple[timedelta, Fact]] = ()
+        if known is not None:
+            answers = known.answers
+        else:
+            self._assume("a step that never ran then succeeds at once")
+            answers = self._success(state, held.playbook, fact)
+        for delay, recorded in answers:
+            if isinstance(recorded, IncidentFact):
+                update = {"remediation": fact.remediation, "basis": None, "cause": None}
+                answer = recorded.model_copy(update=update)
+                self._at(self._clock.at + delay, partial(self._ran, incident, answer))
+
+    def _success(
+        self, state: IncidentState, playbook: str, fact: facts.RemediationStarted
+    ) -> list[tuple[timedelta, Fact]]:
+        evidence = Evidence(took=timedelta(0))
+        finished = facts.RemediationStepFinished(
+            remediation=fact.remediation,
+            step=fact.step,
+            succeeded=True,
+            reason="assumed",
+            evidence=evidence,
+        )
+        in_force = self._policies[0].get(state.system)
+        book = in_force.policy.playbooks.get(playbook) if in_force is not None else None
+        step = next((s for s in book.steps if s.id == fact.step), None) if book else None
+        found: list[tuple[timedelta, Fact]] = [(timedelta(0), finished)]
+        if step is not None and step.verify is not None:
+            verified = facts.RemediationVerified(
+                remediation=fact.remediation, step=fact.step, evidence=evidence
+            )
+            found.append((timedelta(0), verified))
+        return found
+
+    def _ran(self, incident: str, fact: IncidentFact) -> None:
+        event = remediation_event(incident, fact, self._clock.at, None)
+        self._log.append(outgoing(event))
+
+    # The end.
+
+    def _summaries(self) -> dict[str, Summary]:
+        found = {}
+        for incident, recorded in self._facts.items():
+            opened = recorded[0].event.fact
+            basis = opened.basis.policy if opened.basis is not None else None
+            version = self._versions.get(basis or "")
+            policy = None if version is None else version.policy
+            try:
+                found[incident] = summarise(recorded, policy)
+            except LookupError:
+                continue
+            for played in self._played.get(incident, {}).values():
+                for response in played.story.responses:
+                    if response.number not in played.answered:
+                        self._assume("a recorded answer is not given: who gave it is not told")
+        return found
+
+
+def _began(outcome: Outcome) -> datetime:
+    return outcome.at
+
+
+def _copied(record: Record, topic: str) -> Outgoing:
+    return Outgoing(topic, record.key, record.value, record.headers)

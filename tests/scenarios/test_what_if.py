@@ -1,0 +1,319 @@
+"""A recording lived through again: the same under the same policy, otherwise under another."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tocsin_policy import Policy, parse_policy, policy_document
+from tocsin_replay import (
+    Comparison,
+    History,
+    Simulation,
+    broken,
+    comparison_markdown,
+    promised,
+    read_all,
+    read_history,
+    read_incident,
+    read_policies,
+    states_of,
+    summarise,
+    what_if,
+)
+from tocsin_replay.comparing import MODEL, compare, first_pages
+from tocsin_replay.summing import Summary
+from tocsin_simulation.faults import Fate, Faults, NoFaults, Outcome, SeededFaults
+from tocsin_simulation.loop import simulate
+from tocsin_simulation.memory_log import MemoryLog
+from tocsin_simulation.system import System
+from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit import seeded_days
+from tocsin_testkit.builders import an_alert
+
+MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Recording:
+    history: History
+    policy: Policy
+    recorded: Mapping[str, Summary]
+
+
+def _recording(log: MemoryLog) -> Recording:
+    versions = asyncio.run(read_policies(log))
+    recorded = {}
+    for name, state in states_of(asyncio.run(read_all(log))).items():
+        facts = asyncio.run(read_incident(log, name))
+        recorded[name] = summarise(facts, promised(versions, state))
+    policy = next(v.policy for v in versions if v.policy.system == "shop")
+    return Recording(asyncio.run(read_history(log)), policy, recorded)
+
+
+async def _a_night() -> MemoryLog:
+    """Bob, the second to be paged, takes a P0 after 30 s; a P1 is left alone; a provider fails."""
+    faults = _SlackIsDown()
+    system = System(policies=[seeded_days.day_policy("shop")], faults=faults)
+    await system.start()
+    down = an_alert("Down", system="shop", severity="critical", starts_at=system.clock.now())
+    await system.post(a_webhook(down))
+    await system.sleep(90 * SECOND)
+    (incident,) = system.incidents()
+    await system.answer(incident, "acknowledge", by="bob")
+    await system.sleep(30 * SECOND)
+    await system.answer(incident, "notes", by="bob", text="looking")
+    faults.down = True
+    slow = an_alert("Slow", system="shop", severity="warning", starts_at=system.clock.now())
+    await system.post(a_webhook(slow))
+    await system.sleep(30 * SECOND)
+    faults.down = False
+    await system.sleep(4 * MINUTE)
+    await system.answer(incident, "resolve", by="bob", text="restarted")
+    now = system.clock.now()
+    await system.post(a_webhook(down.resolved(now), slow.resolved(now)))
+    await system.sleep(3 * MINUTE)
+    await system.settle()
+    return system.log
+
+
+class _SlackIsDown(NoFaults):
+    down = False
+
+    def deliver(self) -> Fate:
+        return Fate(outcome=Outcome.REFUSED) if self.down else Fate()
+
+
+@pytest.fixture(scope="module")
+def night() -> Recording:
+    return _recording(simulate(_a_night(), seed=1))
+
+
+async def _a_day(seed: int, faults: Faults) -> MemoryLog:
+    system = System(
+        policies=[seeded_days.day_policy(name) for name in seeded_days.SYSTEMS],
+        faults=faults,
+    )
+    await system.start()
+    await seeded_days._things_happen(system, random.Random(f"day {seed}"))  # noqa: S311
+    await system.settle()
+    return system.log
+
+
+@pytest.fixture(scope="module")
+def days() -> list[Recording]:
+    """Days on which everything fails that can fail."""
+    bad = ((seed, SeededFaults(seed, seeded_days.BAD)) for seed in range(1, 9))
+    return [_recording(simulate(_a_day(seed, faults), seed=seed)) for seed, faults in bad]
+
+
+@pytest.fixture(scope="module")
+def calm_days() -> list[Recording]:
+    """Days on which nothing fails: when a process stood still is not a policy's doing."""
+    return [_recording(simulate(_a_day(seed, NoFaults()), seed=seed)) for seed in range(1, 13)]
+
+
+def _with(policy: Policy, change: Callable[[dict[str, Any]], None]) -> Policy:
+    document = policy_document(policy)
+    change(document)
+    return parse_policy(document)
+
+
+def _compared(recording: Recording, instead: Policy) -> Comparison:
+    return asyncio.run(what_if(recording.history, instead, recording.recorded))
+
+
+def _paged(found: Mapping[str, Summary]) -> dict[tuple[str, str], datetime]:
+    """When each person was first paged about each incident."""
+    return {(n, who): at for n, one in found.items() for who, at in first_pages(one).items()}
+
+
+def _lived(recording: Recording, instead: Policy | None = None) -> Mapping[str, Summary]:
+    return asyncio.run(Simulation(recording.history, instead).run()).incidents
+
+
+def test_without_faults_the_model_is_what_was_recorded(night: Recording) -> None:
+    lived = _lived(night)
+    assert lived.keys() == night.recorded.keys()
+    assert _paged(lived) == _paged(night.recorded)
+    for name, one in night.recorded.items():
+        again = lived[name]
+        assert again.severities == one.severities
+        assert again.answered_at == one.answered_at
+        assert again.resolved_at == one.resolved_at
+        assert [(p.status, p.attempts) for p in again.pages] == [
+            (p.status, p.attempts) for p in one.pages
+        ]
+
+
+def test_the_same_policy_makes_no_difference_at_all(
+    night: Recording, days: list[Recording]
+) -> None:
+    for recording in (night, *days):
+        found = _compared(recording, recording.policy)
+        assert found.same, found.incidents
+        assert found.fidelity["of these found again"] == found.fidelity["incidents recorded"]
+        assert (
+            found.fidelity["of these with the same severity"]
+            >= 0.9 * found.fidelity["incidents recorded"]
+        )
+
+
+def _another_level(document: dict[str, Any]) -> None:
+    level = {"number": 4, "after": "4m", "targets": ["contact:dave"]}
+    document["escalation"]["P0"].append(level)
+
+
+def test_a_level_that_is_added_removes_no_earlier_page(calm_days: list[Recording]) -> None:
+    added = 0
+    for recording in calm_days:
+        before = _paged(_lived(recording))
+        after = _paged(_lived(recording, _with(recording.policy, _another_level)))
+        for (incident, who), at in before.items():
+            dave_at = after.get((incident, "Dave"))
+            if dave_at is None or at < dave_at:
+                assert after[incident, who] == at
+        added += len(after) - len(before)
+    assert added > 0
+
+
+def _all_worst(document: dict[str, Any]) -> None:
+    for rule in document["classification"]["rules"]:
+        rule["severity"] = "P0"
+    document["classification"]["default"] = "P0"
+
+
+def test_severities_that_are_raised_lengthen_no_time_to_the_first_page(
+    calm_days: list[Recording],
+) -> None:
+    woken = 0
+    for recording in calm_days:
+        before = _lived(recording)
+        after = _lived(recording, _with(recording.policy, _all_worst))
+        for name, one in before.items():
+            was, now = first_pages(one), first_pages(after.get(name))
+            if was and name in after:
+                assert min(now.values()) <= min(was.values()), (name, was, now)
+            woken += bool(now) and not was
+    assert woken > 0
+
+
+def _nobody_at_first(document: dict[str, Any]) -> None:
+    del document["escalation"]["P0"][0]
+    del document["escalation"]["P0"][0]
+    document["escalation"]["P0"][0] |= {"number": 1, "after": "1m"}
+
+
+def test_whoever_was_not_paged_then_answers_after_a_median_and_that_is_said(
+    night: Recording,
+) -> None:
+    found = _compared(night, _with(night.policy, _nobody_at_first))
+    (change,) = found.incidents
+    assert {(page.name, page.change) for page in change.pages} == {
+        ("Alice", "removed"),
+        ("Bob", "removed"),
+        ("Carol", "added"),
+    }
+    assert change.first_page_after == MINUTE
+    assert change.acknowledged_after == 90 * SECOND
+    assert any("Carol, not paged then, answers after 30 s" in what for what in found.assumptions)
+
+
+def _only_alice(document: dict[str, Any]) -> None:
+    del document["escalation"]["P0"][1:]
+
+
+def test_whoever_was_paged_and_did_not_answer_does_not_answer(night: Recording) -> None:
+    found = _compared(night, _with(night.policy, _only_alice))
+    (change,) = found.incidents
+    assert change.acknowledged_after is None
+    assert found.assumptions["a recorded answer is not given: who gave it is not told"] == 1
+
+
+def _sooner(document: dict[str, Any]) -> None:
+    document["escalation"]["P0"][1]["after"] = "20s"
+
+
+def test_whoever_is_paged_sooner_answers_as_fast_as_then(night: Recording) -> None:
+    found = _compared(night, _with(night.policy, _sooner))
+    (change,) = found.incidents
+    assert [(page.name, page.change) for page in change.pages] == [("Bob", "earlier")]
+    assert (change.acknowledged_before, change.acknowledged_after) == (90 * SECOND, 50 * SECOND)
+
+
+def test_what_people_did_afterwards_follows_their_answer(night: Recording) -> None:
+    (before,) = (one for one in _lived(night).values() if one.worst == "P0")
+    lived = _lived(night, _with(night.policy, _sooner))
+    after = lived[before.incident]
+    gaps = [[answer.at - one.answers[0].at for answer in one.answers] for one in (before, after)]
+    assert gaps[0] == gaps[1]
+    assert [answer.what for answer in after.answers] == ["acknowledged", "noted", "resolved"]
+
+
+def test_a_provider_that_was_down_is_down_for_other_pages_too(night: Recording) -> None:
+    found = _compared(night, _with(night.policy, _all_worst))
+    assert any("fails as the recorded one nearest to it did" in what for what in found.assumptions)
+
+
+def _milder(document: dict[str, Any]) -> None:
+    document["classification"]["rules"][0]["severity"] = "P2"
+
+
+def test_a_p0_that_would_be_missed_fails_a_check(night: Recording) -> None:
+    found = _compared(night, _with(night.policy, _milder))
+    (change,) = found.incidents
+    assert (change.severity_before, change.severity_after) == ("P0", "P2")
+    assert broken(found, "missed-p0>0") == "missed-p0>0: 0 before, 1 after"
+    assert broken(found, "missed>0") == ""
+    assert broken(found, "pages>+20%") == ""
+    assert broken(found, "pages<-10%")
+    assert broken(found, "pages < 100")
+
+
+@pytest.mark.parametrize("check", ["", "pages", "pages>", "nonsense>0", "pages>x", "pages=1"])
+def test_what_is_no_check_is_refused(night: Recording, check: str) -> None:
+    found = _compared(night, night.policy)
+    with pytest.raises(ValueError, match=r"no check|no figure"):
+        broken(found, check)
+
+
+def _elsewhere(document: dict[str, Any]) -> None:
+    document["grouping"]["by"] = ["system"]
+
+
+def test_incidents_that_would_be_one_are_told_as_merged(night: Recording) -> None:
+    found = _compared(night, _with(night.policy, _elsewhere))
+    merged = [change for change in found.incidents if change.change == "merged"]
+    assert len(merged) == 1
+    assert len(merged[0].others) == 1
+    assert found.totals["incidents"] == (2.0, 1.0)
+
+
+def test_incidents_that_would_not_open_or_would_be_new_are_told(night: Recording) -> None:
+    lived = asyncio.run(Simulation(night.history).run())
+    nothing = replace(lived, incidents={})
+    missed = compare(night.history, night.policy, lived, nothing, {})
+    assert [change.change for change in missed.incidents] == ["missed", "missed"]
+    assert missed.totals["missed-p0"] == (0.0, 1.0)
+    new = compare(night.history, night.policy, nothing, lived, {})
+    assert [change.change for change in new.incidents] == ["new", "new"]
+
+
+def test_no_number_comes_without_its_assumption(night: Recording) -> None:
+    written = comparison_markdown(_compared(night, _with(night.policy, _sooner)), ["pages>0"])
+    for line in MODEL:
+        assert line in written
+    assert "The model against the record" in written
+    assert "- **failed** `pages>0`" in written
+
+
+def test_the_same_run_gives_the_same_result(days: list[Recording]) -> None:
+    instead = _with(days[0].policy, _all_worst)
+    assert _compared(days[0], instead) == _compared(days[0], instead)
