@@ -146,12 +146,12 @@ async def test_what_comes_back_soon_is_the_same_incident_and_escalates_anew(
 
 
 @scenario()
-async def test_what_is_minor_wakes_nobody_and_once_raised_catches_up_with_its_highest_level(
+async def test_what_is_minor_wakes_nobody_and_once_raised_catches_up_at_once_with_everybody(
     system: Timeline,
 ) -> None:
     system.at(minutes=0).push(SLOW)
     system.at(minutes=7).raise_to("critical", by="bob")
-    system.want(at(minutes=7), page("bob"))
+    system.want(at(minutes=7), page("alice"), page("bob"))
     system.want(at(minutes=10), page("carol"), page("dave"))
     await system.run(until=minutes(13))
     assert system.incident().severity == "critical"

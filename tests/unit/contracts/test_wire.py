@@ -39,13 +39,14 @@ def read(document: dict[str, Any]) -> Event[Fact]:
 
 
 @kinds
-def test_a_golden_record_is_read_and_written_again_unchanged(fact: type[Fact]) -> None:
+def test_a_golden_record_is_read_and_written_again_with_nothing_lost(fact: type[Fact]) -> None:
     document = golden(fact)
     event = read(document)
     wire = encode(event)
     assert wire.topic == document["topic"]
     assert [[name, value.decode()] for name, value in wire.headers] == document["headers"]
-    assert json.loads(wire.value) == document["value"]
+    # A fact that has grown since then is written with what it has grown.
+    assert json.loads(wire.value).items() >= document["value"].items()
     assert isinstance(event.fact, fact)
 
 

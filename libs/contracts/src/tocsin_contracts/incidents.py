@@ -56,6 +56,8 @@ class Opened(IncidentFact):
     Attributes:
         rule: Name of the classification rule that decided.
         group_key: What alerts must share to join.
+        components: What else is affected.
+        near_misses: Rules that fitted but for one thing, each with that thing.
         declared_by: The person who declared it; absent when alerts opened it.
         drill: A rehearsal: pages are marked, remediation is proposed only.
     """
@@ -72,6 +74,8 @@ class Opened(IncidentFact):
     service: str | None = None
     playbook: str | None = None
     customer_facing: bool = False
+    components: tuple[str, ...] = ()
+    near_misses: tuple[str, ...] = ()
     urgent: bool = False
     drill: bool = False
     declared_by: Person | None = None
@@ -215,11 +219,14 @@ class LevelReached(IncidentFact):
     """Nobody answered in time, so the next level is told.
 
     Who reacts: the notifier pages every target. How often: once for each level and generation;
-    levels that passed together in an outage come as one, naming those it `skipped`. Never sent:
-    for an acknowledged incident (and if an acknowledgement came first in the log, it is ignored).
+    levels that passed together (an outage, a severity raised late) come as one, which tells
+    everybody whom those it `skipped` would have told. Never sent: for an acknowledged incident (and
+    if an acknowledgement came first in the log, it is ignored).
 
     Attributes:
         due_at: When it was due; the event's own time says when it was written.
+        repeat: How often this level was told before.
+        waited: How long it was held for somebody to be at work.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.level_reached.v1"
@@ -232,6 +239,7 @@ class LevelReached(IncidentFact):
     targets: tuple[Target, ...]
     skipped: tuple[int, ...] = ()
     repeat: int = 0
+    waited: timedelta | None = None
 
 
 class ResponseTargetMissed(IncidentFact):
@@ -253,8 +261,13 @@ class ResponseTargetMissed(IncidentFact):
 class UpdateOverdue(IncidentFact):
     """People were promised an update and did not get it.
 
-    Who reacts: the notifier reminds the communications lead, then the incident commander. How
-    often: once for each update due. Never sent: once the incident is resolved.
+    Who reacts: the notifier reminds the communications lead and, from the second in a row, the
+    incident commander. How often: once for each update due. Never sent: once the incident is
+    resolved.
+
+    Attributes:
+        number: Counts those of one audience.
+        audience: `internal`, or `public` for what outsiders were promised.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.update_overdue.v1"
@@ -262,14 +275,31 @@ class UpdateOverdue(IncidentFact):
 
     number: Annotated[int, Field(ge=1)]
     due_at: Instant
+    audience: str = "internal"
+    targets: tuple[Target, ...] = ()
+
+
+class StepOverdue(IncidentFact):
+    """A step of a playbook is not done within the runbook's time budget.
+
+    Who reacts: the notifier reminds the incident commander. How often: once a step. Never sent:
+    for a step that is done, or once the incident is resolved.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.step_overdue.v1"
+    WRITER: ClassVar[Writer] = Writer.ESCALATION_TIMER
+
+    remediation: str
+    step: str
+    due_at: Instant
     targets: tuple[Target, ...] = ()
 
 
 class ReviewDue(IncidentFact):
     """The review of a resolved incident is due and has not been published.
 
-    Who reacts: the notifier reminds the incident commander. How often: once an incident and
-    resolution. Never sent: for a severity without review.
+    Who reacts: the notifier reminds those who attend, or the incident commander. How often: once
+    an incident and resolution. Never sent: for a severity without review.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.review_due.v1"

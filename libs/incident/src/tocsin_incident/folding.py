@@ -95,6 +95,8 @@ def _opened(event: Event[Fact], fact: facts.Opened) -> IncidentState:
         service=fact.service,
         playbook=fact.playbook,
         customer_facing=fact.customer_facing,
+        components=fact.components,
+        near_misses=fact.near_misses,
         urgent=fact.urgent,
         drill=fact.drill,
         declared_by=fact.declared_by,
@@ -108,6 +110,9 @@ def _opened(event: Event[Fact], fact: facts.Opened) -> IncidentState:
         seen=frozenset({str(event.id)}),
     )
 
+
+PUBLIC = "public"
+"""Audience of an update that is meant for everybody."""
 
 _APPLY: dict[type[IncidentFact], Callable[[IncidentState, Event[Fact], Any], Changes]] = {}
 
@@ -225,6 +230,7 @@ def _level_reached(state: IncidentState, event: Event[Fact], fact: facts.LevelRe
         targets=fact.targets,
         skipped=fact.skipped,
         repeat=fact.repeat,
+        waited=fact.waited,
         event=str(event.id),
     )
     return {"level": fact.level, "repeats": fact.repeat, "levels": (*state.levels, level)}
@@ -246,6 +252,14 @@ def _target_missed(
 
 @_applies(facts.UpdateOverdue)
 def _update_overdue(state: IncidentState, _: Event[Fact], fact: facts.UpdateOverdue) -> Changes:
+    if fact.audience == PUBLIC:
+        if fact.number <= state.public_overdue:
+            return Reason.NOTHING_NEW
+        return {
+            "public_overdue": fact.number,
+            "public_overdue_at": fact.due_at,
+            "public_overdue_targets": fact.targets,
+        }
     if fact.number <= state.overdue:
         return Reason.NOTHING_NEW
     return {
@@ -253,6 +267,18 @@ def _update_overdue(state: IncidentState, _: Event[Fact], fact: facts.UpdateOver
         "overdue_at": fact.due_at,
         "overdue_targets": fact.targets,
     }
+
+
+@_applies(facts.StepOverdue)
+def _step_overdue(state: IncidentState, _: Event[Fact], fact: facts.StepOverdue) -> Changes:
+    found = _found(state, fact.remediation, fact.step)
+    if isinstance(found, Reason):
+        return found
+    remediation, held = found
+    if held.overdue_at is not None:
+        return Reason.NOTHING_NEW
+    changes: dict[str, object] = {"overdue_at": fact.due_at, "overdue_targets": fact.targets}
+    return _step(state, remediation, fact.step, changes)
 
 
 @_applies(facts.ReviewDue)
@@ -402,11 +428,19 @@ def _role(state: IncidentState, _: Event[Fact], fact: facts.RoleAssigned) -> Cha
 
 @_applies(facts.UpdatePosted)
 def _update(state: IncidentState, event: Event[Fact], fact: facts.UpdatePosted) -> Changes:
-    return {
+    changes: dict[str, Any] = {
         "updates": state.updates + 1,
         "updated_at": event.occurred_at,
         "update_text": fact.text,
     }
+    if fact.audience == PUBLIC:
+        # What outsiders are told, people inside know.
+        changes |= {
+            "public_updates": state.public_updates + 1,
+            "public_updated_at": event.occurred_at,
+            "public_text": fact.text,
+        }
+    return changes
 
 
 @_applies(facts.RemediationProposed)

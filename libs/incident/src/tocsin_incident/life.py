@@ -55,6 +55,7 @@ _STAYS: tuple[tuple[type[IncidentFact], tuple[Status, ...]], ...] = (
     (facts.LevelReached, (_S.OPEN,)),
     (facts.ResponseTargetMissed, (_S.OPEN,)),
     (facts.UpdateOverdue, _LIVE),
+    (facts.StepOverdue, _LIVE),
     (facts.ReviewDue, (_S.RESOLVED,)),
     (facts.NotificationRequested, _ALL),
     (facts.NotificationAttempted, _ALL),

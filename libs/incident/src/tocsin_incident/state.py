@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from tocsin_contracts.event import Instant, Person, Value
 from tocsin_contracts.incidents import Alert, Message, ProposedStep, Purpose, Target
 
-FOLD_VERSION = "2"
+FOLD_VERSION = "3"
 """Raised whenever the same log folds to another state; a snapshot of another version is unused."""
 
 
@@ -62,6 +62,7 @@ class Level(Value):
     targets: tuple[Target, ...]
     skipped: tuple[int, ...] = ()
     repeat: int = 0
+    waited: timedelta | None = None
     event: str
 
 
@@ -139,6 +140,8 @@ class Step(Value):
     finished_at: Instant | None = None
     succeeded: bool | None = None
     reason: str = ""
+    overdue_at: Instant | None = None
+    overdue_targets: tuple[Target, ...] = ()
 
 
 class RemediationStatus(StrEnum):
@@ -206,6 +209,8 @@ class IncidentState(Value):
     service: str | None = None
     playbook: str | None = None
     customer_facing: bool = False
+    components: tuple[str, ...] = ()
+    near_misses: tuple[str, ...] = ()
     urgent: bool = False
     drill: bool = False
     declared_by: Person | None = None
@@ -245,6 +250,12 @@ class IncidentState(Value):
     overdue: int = 0
     overdue_at: Instant | None = None
     overdue_targets: tuple[Target, ...] = ()
+    public_updates: int = 0
+    public_updated_at: Instant | None = None
+    public_text: str = ""
+    public_overdue: int = 0
+    public_overdue_at: Instant | None = None
+    public_overdue_targets: tuple[Target, ...] = ()
     review_targets: tuple[Target, ...] = ()
 
     notes: int = 0

@@ -40,7 +40,7 @@ from tocsin_policy.document import (
 from tocsin_policy.durations import format_duration, parse_duration
 from tocsin_policy.escalation import levels_for, resolve, resolve_targets, severity_rank
 from tocsin_policy.expressions import values_of
-from tocsin_policy.grouping import Claim, claim, group_key
+from tocsin_policy.grouping import DRILL_LABEL, Claim, claim, group_key
 from tocsin_policy.loader import (
     PolicyRefused,
     Problem,
@@ -76,6 +76,7 @@ from tocsin_policy.templates import DEFAULTS, VARIABLES, render, render_line
 __all__ = [
     "DEFAULTS",
     "DEFAULT_RULE",
+    "DRILL_LABEL",
     "RUNNERS",
     "THRESHOLD_LABEL",
     "VARIABLES",

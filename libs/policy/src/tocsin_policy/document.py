@@ -153,7 +153,7 @@ class Severity(Part):
     impact: Line | None = None
     examples: tuple[Line, ...] = ()
     response_target: Duration | None = None
-    pages: bool = False
+    pages: bool = True
     hours: Hours = Hours.ALWAYS
     calendar: Name = "business"
     updates: Cadence | None = None

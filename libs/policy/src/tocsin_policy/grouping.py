@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from tocsin_policy.document import Policy
 from tocsin_policy.matchers import matches
 
+DRILL_LABEL = "tocsin_drill"
+"""Label of a drill's alert; its value is the drill's name in the policy."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -21,10 +24,12 @@ class Claim:
 def group_key(policy: Policy, labels: Mapping[str, str]) -> str:
     """The alerts of one key become one incident.
 
-    A JSON list of the grouping labels' values, so that no value can pass for two.
+    A JSON list of the grouping labels' values, so that no value can pass for two. A drill is a
+    group of its own: it must not join what is real, nor what is real a drill.
     """
+    names = (*policy.grouping.by, DRILL_LABEL) if DRILL_LABEL in labels else policy.grouping.by
     return json.dumps(
-        [[name, labels.get(name, "")] for name in policy.grouping.by],
+        [[name, labels.get(name, "")] for name in names],
         ensure_ascii=False,
         separators=(",", ":"),
     )

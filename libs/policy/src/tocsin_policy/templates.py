@@ -39,6 +39,7 @@ VARIABLES: Mapping[str, str] = {
     "opened_time": "the time it opened, as in 0905",
     "impact": "who feels it, by severity",
     "components": "list of what else is affected",
+    "waited": "how long a page was held for office hours",
     "channel": "name of the incident's chat channel",
     "ticket": "title of the incident's ticket",
     "commander": "who is incident commander",
@@ -70,7 +71,8 @@ DEFAULTS: Mapping[str, Template] = {
         subject="[{{ severity }}] {{ title }}",
         body="{{ title }}\nSystem: {{ system }}{% if service %}\nService: {{ service }}{% endif %}"
         "\nSeverity: {{ severity }} ({{ reason }})\nOpened: {{ opened_at }}"
-        "\nLevel {{ level }}: {{ target }}, {{ role }}\nIncident: {{ incident }}",
+        "\nLevel {{ level }}: {{ target }}, {{ role }}"
+        "{% if waited %}\nHeld {{ waited }} for office hours{% endif %}\nIncident: {{ incident }}",
     ),
     "opened": Template(
         subject="[{{ severity }}] {{ title }}",

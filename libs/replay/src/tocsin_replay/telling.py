@@ -39,10 +39,11 @@ class Entry(BaseModel):
 
 def timeline(recorded: Iterable[Recorded]) -> tuple[Entry, ...]:
     """The entries of one incident, in the order that decided."""
-    return tuple(_entry(step) for step in steps(recorded))
+    return tuple(entry_of(step) for step in steps(recorded))
 
 
-def _entry(step: Step) -> Entry:
+def entry_of(step: Step) -> Entry:
+    """The line of one fact."""
     fact = step.recorded.event.fact
     what, who, why = type(fact).__name__, "", ""
     if isinstance(fact, IncidentFact):
@@ -141,7 +142,8 @@ _SAY: dict[type[IncidentFact], _Say] = {
         f"level {f.level} reached",
         _names(f.targets),
         f"due {f.due_at:%H:%M:%S}"
-        + (f", skipped {', '.join(map(str, f.skipped))}" if f.skipped else ""),
+        + (f", skipped {', '.join(map(str, f.skipped))}" if f.skipped else "")
+        + (f", held {f.waited} for office hours" if f.waited else ""),
     ),
     facts.ResponseTargetMissed: lambda f, _: (
         "response target missed",
@@ -149,7 +151,12 @@ _SAY: dict[type[IncidentFact], _Say] = {
         f"nobody acknowledged within {f.target}",
     ),
     facts.UpdateOverdue: lambda f, _: (
-        f"update {f.number} overdue",
+        f"{'public ' if f.audience == 'public' else ''}update {f.number} overdue",
+        _names(f.targets),
+        f"due {f.due_at:%H:%M:%S}",
+    ),
+    facts.StepOverdue: lambda f, _: (
+        f"step overdue: {f.step}",
         _names(f.targets),
         f"due {f.due_at:%H:%M:%S}",
     ),

@@ -122,7 +122,7 @@ def day_policy(system: str, *, owner: str = "the days") -> PolicyPublished:
             severities=[
                 {"name": "P0", "definition": "down", "response_target": "2m"},
                 {"name": "P1", "definition": "degraded", "response_target": "5m"},
-                {"name": "P2", "definition": "odd", "pages": False},
+                {"name": "P2", "definition": "odd"},
             ],
             classification={
                 "rules": [

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-from remediation.domain.duty import by_hand, event_of, owed
+from remediation.domain.duty import by_hand, event_of, looked_at, owed
 from remediation.domain.plan import Lost, Ran, evidence
 from remediation.ports import CommandRunner, HttpRunner
 from tocsin_casebook import Casebook, Policies, Reconciler
@@ -169,7 +169,7 @@ class Remediator:
     async def _verify(
         self, incident: str, held: Remediation, step: Step, definition: PlaybookStep | None
     ) -> None:
-        verify = definition.verify if definition is not None else None
+        verify = looked_at(definition) if definition is not None else None
         if definition is None or verify is None:
             return
         looked = await self._call(verify.http, verify.command, definition.timeout)

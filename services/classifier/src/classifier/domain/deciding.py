@@ -20,7 +20,7 @@ from tocsin_contracts.event import Basis, Cause, Event, Fact, event_id
 from tocsin_contracts.ids import episode, incident_id
 from tocsin_contracts.incidents import Alert, Cleared, IncidentFact
 from tocsin_incident import IncidentState
-from tocsin_policy import Classification, classify, group_key, severity_rank
+from tocsin_policy import DRILL_LABEL, Classification, classify, group_key, severity_rank
 
 SOURCE = "tocsin/classifier"
 
@@ -359,7 +359,10 @@ class _Deciding:
             service=worst.service,
             playbook=worst.playbook,
             customer_facing=worst.customer_facing,
+            components=worst.components,
+            near_misses=worst.near_misses,
             urgent=worst.urgent,
+            drill=any(DRILL_LABEL in alert.labels for alert in plan.attach),
             alerts=tuple(plan.attach),
         )
 

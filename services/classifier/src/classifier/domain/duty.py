@@ -102,6 +102,8 @@ def _late_alerts(state: IncidentState, holder: Holder) -> _Written:
         service=state.service,
         playbook=state.playbook,
         customer_facing=state.customer_facing,
+        components=state.components,
+        drill=state.drill,
         urgent=state.urgent,
         alerts=homeless,
     )
@@ -148,13 +150,16 @@ def _merge(state: IncidentState) -> _Written:
 def _resolution(state: IncidentState, policy: Policy, now: datetime, basis: Basis) -> Owed:
     if not state.status.live or state.clear_since is None or state.declared_by is not None:
         return Owed()
-    due_at = state.clear_since + policy.grouping.auto_resolve_after
+    severity = policy.severity(state.severity)
+    watch = severity.watch if severity is not None else None
+    watched = policy.grouping.auto_resolve_after if watch is None else watch.duration
+    due_at = state.clear_since + watched
     if due_at > now:
         return Owed(next_at=due_at)
     fact = facts.AutoResolved(
         basis=basis,
         generation=state.generation,
-        reason=f"all alerts cleared and stayed clear for {policy.grouping.auto_resolve_after}",
+        reason=f"all alerts cleared and stayed clear for {watched}",
         due_at=due_at,
     )
     event = Event(

@@ -6,12 +6,25 @@ got round to it: the fact carries both.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tocsin_incident import IncidentState, Status
-from tocsin_policy import Hours, Level, Policy, Severity, levels_for, next_open, review_due
+from tocsin_incident.state import RemediationStatus, StepStatus
+from tocsin_policy import (
+    Cadence,
+    Hours,
+    Level,
+    Policy,
+    Severity,
+    askable,
+    levels_for,
+    review_due,
+)
+
+_UNDONE = frozenset({StepStatus.PROPOSED, StepStatus.STARTED})
 
 
 class Kind(StrEnum):
@@ -21,6 +34,8 @@ class Kind(StrEnum):
     ACKNOWLEDGEMENT = "acknowledgement"
     RESPONSE_TARGET = "response_target"
     UPDATE = "update"
+    PUBLIC_UPDATE = "public_update"
+    STEP = "step"
     REVIEW = "review"
 
 
@@ -30,11 +45,17 @@ class Deadline:
 
     Attributes:
         level: The level, for `Kind.LEVEL`.
+        repeat: How often that level was told before.
+        waited: How long it is held for somebody to be at work.
+        step: Remediation and step, for `Kind.STEP`.
     """
 
     kind: Kind
     due_at: datetime
     level: Level | None = None
+    repeat: int = 0
+    waited: timedelta = timedelta()
+    step: tuple[str, str] = ("", "")
 
 
 def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
@@ -53,62 +74,140 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
     if state.status is Status.ACKNOWLEDGED:
         found.extend(_acknowledgement(state, severity))
     if state.status.live:
-        found.extend(_update(state, severity))
+        found.extend(_update(state, severity.updates))
+        found.extend(_public_update(state, severity.public_updates))
+        found.extend(_steps(state, policy))
     if state.status is Status.RESOLVED:
         found.extend(_review(state, policy, severity))
     return tuple(sorted(found, key=lambda deadline: deadline.due_at))
 
 
-def _at_work(policy: Policy, severity: Severity, at: datetime) -> datetime:
-    """`at`, or the opening after it where the severity keeps business hours."""
-    calendar = policy.calendars.get(severity.calendar)
-    if severity.hours is Hours.ALWAYS or calendar is None:
-        return at
-    return next_open(calendar, at)
+def _begins_at(state: IncidentState, policy: Policy) -> datetime:
+    """When the clock of the levels starts: what is urgent does not wait to know more."""
+    gathers = state.generation == 1 and not state.urgent
+    return state.escalation_from + (policy.grouping.wait if gathers else timedelta())
 
 
-def _levels(state: IncidentState, policy: Policy, severity: Severity) -> list[Deadline]:
+def _levels(state: IncidentState, policy: Policy, severity: Severity) -> Iterator[Deadline]:
+    before: datetime | None = None
+    for level in levels_for(policy, state.severity):
+        reached_at = _reached_at(state, level)
+        if reached_at is not None:
+            before = reached_at
+            if level.number == state.level and state.repeats < level.repeat:
+                due_at = reached_at + level.repeat_every
+                yield Deadline(Kind.LEVEL, due_at, level, repeat=state.repeats + 1)
+            continue
+        if level.number <= state.level:
+            continue
+        due_at, waited = _level_due(state, policy, severity, level, before)
+        before = due_at
+        yield Deadline(Kind.LEVEL, due_at, level, waited=waited)
+
+
+def _reached_at(state: IncidentState, level: Level) -> datetime | None:
+    """When this level was last told of, in this generation at this severity."""
+    return next(
+        (
+            held.reached_at
+            for held in reversed(state.levels)
+            if held.level == level.number
+            and held.generation == state.generation
+            and held.severity == state.severity
+            and level.number <= state.level
+        ),
+        None,
+    )
+
+
+def _level_due(
+    state: IncidentState,
+    policy: Policy,
+    severity: Severity,
+    level: Level,
+    before: datetime | None,
+) -> tuple[datetime, timedelta]:
+    hours = level.hours or severity.hours
+    start = _begins_at(state, policy)
+    if level.counted_from == "last_level" and before is not None:
+        start = before
     # Counted from the opening, or a weekend's levels would all be reached in its first minute.
-    counted_from = _at_work(policy, severity, state.escalation_from)
-    return [
-        Deadline(Kind.LEVEL, _at_work(policy, severity, counted_from + level.after), level)
-        for level in levels_for(policy, state.severity)
-        if level.number > state.level
-    ]
+    counted_from = askable(policy, severity, hours, start)
+    due_at = _at_work(policy, severity, hours, counted_from + level.after)
+    return due_at, due_at - (start + level.after)
 
 
-def _response_target(state: IncidentState, policy: Policy, severity: Severity) -> list[Deadline]:
+def _at_work(policy: Policy, severity: Severity, hours: Hours, at: datetime) -> datetime:
+    """`at`, or the opening after it; the wait for the next business day was counted before."""
+    open_hours = Hours.ALWAYS if hours is Hours.ALWAYS else Hours.BUSINESS_HOURS
+    return askable(policy, severity, open_hours, at)
+
+
+def _response_target(
+    state: IncidentState, policy: Policy, severity: Severity
+) -> Iterator[Deadline]:
     if severity.response_target is None:
-        return []
+        return
     if any(missed.generation == state.generation for missed in state.missed):
-        return []
+        return
     # Nobody can answer before the first person is told, so it is counted from the opening.
-    counted_from = _at_work(policy, severity, state.escalation_from)
-    due_at = _at_work(policy, severity, counted_from + severity.response_target)
-    return [Deadline(Kind.RESPONSE_TARGET, due_at)]
+    counted_from = askable(policy, severity, severity.hours, _begins_at(state, policy))
+    due_at = counted_from + severity.response_target
+    yield Deadline(Kind.RESPONSE_TARGET, _at_work(policy, severity, severity.hours, due_at))
 
 
-def _acknowledgement(state: IncidentState, severity: Severity) -> list[Deadline]:
-    if severity.acknowledge_timeout is None or state.acknowledged_at is None:
-        return []
-    return [Deadline(Kind.ACKNOWLEDGEMENT, state.acknowledged_at + severity.acknowledge_timeout)]
+def _acknowledgement(state: IncidentState, severity: Severity) -> Iterator[Deadline]:
+    if severity.acknowledge_timeout is not None and state.acknowledged_at is not None:
+        yield Deadline(Kind.ACKNOWLEDGEMENT, state.acknowledged_at + severity.acknowledge_timeout)
 
 
-def _update(state: IncidentState, severity: Severity) -> list[Deadline]:
-    cadence = severity.updates
-    if cadence is None:
-        return []
-    if state.updated_at is None:
-        promised = state.opened_at + cadence.first_within
+def _update(state: IncidentState, cadence: Cadence | None) -> Iterator[Deadline]:
+    if cadence is not None:
+        due_at = _promised(state.opened_at, cadence, state.updated_at, state.overdue_at)
+        yield Deadline(Kind.UPDATE, due_at)
+
+
+def _public_update(state: IncidentState, cadence: Cadence | None) -> Iterator[Deadline]:
+    if cadence is not None:
+        due_at = _promised(
+            state.opened_at, cadence, state.public_updated_at, state.public_overdue_at
+        )
+        yield Deadline(Kind.PUBLIC_UPDATE, due_at)
+
+
+def _promised(
+    opened_at: datetime, cadence: Cadence, updated_at: datetime | None, overdue_at: datetime | None
+) -> datetime:
+    if updated_at is None:
+        promised = opened_at + cadence.first_within
     else:
-        promised = state.updated_at + cadence.every
-    if state.overdue_at is not None and state.overdue_at >= promised:
-        promised = state.overdue_at + cadence.every
-    return [Deadline(Kind.UPDATE, promised)]
+        promised = updated_at + cadence.every
+    if overdue_at is not None and overdue_at >= promised:
+        promised = overdue_at + cadence.every
+    return promised
 
 
-def _review(state: IncidentState, policy: Policy, severity: Severity) -> list[Deadline]:
+def _steps(state: IncidentState, policy: Policy) -> Iterator[Deadline]:
+    for remediation in state.remediations.values():
+        playbook = policy.playbooks.get(remediation.playbook)
+        standing = remediation.status is RemediationStatus.PROPOSED
+        if playbook is None or not standing or remediation.generation != state.generation:
+            continue
+        for step in playbook.steps:
+            held = remediation.step(step.id)
+            if step.within is None or held is None:
+                continue
+            if held.status in _UNDONE and held.overdue_at is None:
+                yield Deadline(
+                    Kind.STEP,
+                    state.escalation_from + step.within,
+                    step=(remediation.remediation, step.id),
+                )
+
+
+def _review(state: IncidentState, policy: Policy, severity: Severity) -> Iterator[Deadline]:
     if state.resolved_at is None or state.review_reminded:
-        return []
+        return
     due_at = review_due(policy, severity, state.resolved_at)
-    return [] if due_at is None else [Deadline(Kind.REVIEW, due_at)]
+    if due_at is not None:
+        yield Deadline(Kind.REVIEW, due_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from escalation_timer.domain.deadlines import Deadline, Kind, deadlines
@@ -9,22 +10,26 @@ from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.event import Basis, Event, event_id
-from tocsin_contracts.incidents import IncidentFact
+from tocsin_contracts.incidents import IncidentFact, Target
 from tocsin_incident import IncidentState
-from tocsin_policy import Policy, resolve
+from tocsin_policy import Cadence, Level, Policy, resolve
 
 SOURCE = "tocsin/escalation-timer"
 
-_UPDATE_TARGETS = ("role:communications_lead", "role:incident_commander")
-_REVIEW_TARGETS = ("role:incident_commander",)
+_LEAD = "role:communications_lead"
+_COMMANDER = "role:incident_commander"
+
+_WAKING = frozenset({"pagerduty", "sms", "voice"})
+"""Kinds of channel that wake people: what a severity that does not page keeps away from."""
 
 
 def owed(state: IncidentState, in_force: InForce, now: datetime, end: int) -> Owed:
     """The facts of what is due at `now`, and when the next deadline is.
 
     One call catches up completely. A deadline equal to `now` has passed. Levels of one incident
-    that passed together come as one fact for the highest, so that an outage does not page three
-    levels in a second; it names those it skipped. Updates missed together come as one reminder.
+    that passed together (an outage, a severity raised late) come as one fact for the highest, so
+    that nobody is paged three times in a second; it tells everybody whom those it skips would have
+    told, each once. Updates missed together come as one reminder.
 
     Args:
         end: End of the `incidents` partition as folded, for the facts' basis.
@@ -60,19 +65,20 @@ def _event(
 def _level_reached(
     state: IncidentState, policy: Policy, levels: list[Deadline], now: datetime, basis: Basis
 ) -> Event[IncidentFact]:
-    reached = levels[-1]
-    level = reached.level
-    if level is None:
-        raise ValueError("a level's deadline names its level")
-    numbers = [deadline.level.number for deadline in levels if deadline.level is not None]
+    found = [(one.level, one) for one in levels if one.level is not None]
+    level, reached = max(found, key=lambda one: (one[0].number, one[1].repeat))
+    numbers = sorted({held.number for held, _ in found})
+    texts = [text for held, _ in sorted(found, key=_by_number) for text in held.targets]
     fact = facts.LevelReached(
         basis=basis,
         level=level.number,
         generation=state.generation,
         severity=state.severity,
         due_at=reached.due_at,
-        targets=resolve(policy, level.targets, now, state.roles, _conditions(state)),
+        targets=_awake(policy, state, _people(policy, state, texts, now, reached.repeat)),
         skipped=tuple(number for number in numbers if number != level.number),
+        repeat=reached.repeat,
+        waited=reached.waited or None,
     )
     # How many levels were reached before tells a second raise to the same severity, which
     # starts its levels again, from the first.
@@ -87,16 +93,42 @@ def _level_reached(
     )
 
 
+def _by_number(found: tuple[Level, Deadline]) -> tuple[int, int]:
+    return found[0].number, found[1].repeat
+
+
+def _people(
+    policy: Policy, state: IncidentState, texts: Sequence[str], now: datetime, repeat: int = 0
+) -> tuple[Target, ...]:
+    conditions = {"customer_facing": "true" if state.customer_facing else "false"}
+    turn = (state.incident, state.generation - 1 + repeat)
+    return resolve(policy, texts, now, state.roles, conditions, turn)
+
+
+def _awake(policy: Policy, state: IncidentState, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """The targets, without the channels that wake people where the severity does not page."""
+    severity = policy.severity(state.severity)
+    if severity is None or severity.pages:
+        return targets
+    return tuple(
+        target.model_copy(
+            update={"channels": tuple(name for name in target.channels if not _wakes(policy, name))}
+        )
+        for target in targets
+    )
+
+
+def _wakes(policy: Policy, channel: str) -> bool:
+    held = policy.channels.get(channel)
+    return held is not None and held.kind in _WAKING
+
+
 def _response_target(state: IncidentState, policy: Policy, due_at: datetime) -> timedelta:
     """What was promised; with business hours that is less than what went by."""
     severity = policy.severity(state.severity)
     if severity is None or severity.response_target is None:
         return due_at - state.escalation_from
     return severity.response_target
-
-
-def _conditions(state: IncidentState) -> dict[str, str]:
-    return {"customer_facing": "true" if state.customer_facing else "false"}
 
 
 def _fact(
@@ -121,29 +153,54 @@ def _fact(
                 basis=basis, generation=state.generation, due_at=due_at
             )
             return _event(state, expired, now, generation)
-        case Kind.UPDATE:
-            last = _last_missed(due_at, _cadence(policy, state), now)
-            overdue = facts.UpdateOverdue(
+        case Kind.UPDATE | Kind.PUBLIC_UPDATE:
+            return _overdue(state, policy, deadline, now, basis)
+        case Kind.STEP:
+            remediation, step = deadline.step
+            late = facts.StepOverdue(
                 basis=basis,
-                number=state.overdue + 1,
-                due_at=last,
-                targets=resolve(policy, _UPDATE_TARGETS, now, state.roles, _conditions(state)),
+                remediation=remediation,
+                step=step,
+                due_at=due_at,
+                targets=_people(policy, state, (_COMMANDER,), now),
             )
-            return _event(state, overdue, now, rfc3339(last))
+            return _event(state, late, now, remediation, step)
         case Kind.REVIEW:
+            severity = policy.severity(state.severity)
+            held = severity.review if severity is not None else None
+            attendees = held.attendees if held is not None else ()
             review = facts.ReviewDue(
                 basis=basis,
                 due_at=due_at,
-                targets=resolve(policy, _REVIEW_TARGETS, now, state.roles, _conditions(state)),
+                targets=_people(policy, state, attendees or (_COMMANDER,), now),
             )
             return _event(state, review, now, rfc3339(due_at))
 
 
-def _cadence(policy: Policy, state: IncidentState) -> timedelta:
+def _overdue(
+    state: IncidentState, policy: Policy, deadline: Deadline, now: datetime, basis: Basis
+) -> Event[IncidentFact] | None:
+    """The communications lead is reminded first; who leads the incident once that did not help."""
     severity = policy.severity(state.severity)
-    if severity is None or severity.updates is None:
-        raise ValueError("only a severity with a cadence has an update due")
-    return severity.updates.every
+    public = deadline.kind is Kind.PUBLIC_UPDATE
+    cadence: Cadence | None = None
+    if severity is not None:
+        cadence = severity.public_updates if public else severity.updates
+    if cadence is None:
+        return None
+    last = _last_missed(deadline.due_at, cadence.every, now)
+    told_at = state.public_overdue_at if public else state.overdue_at
+    updated_at = state.public_updated_at if public else state.updated_at
+    again = told_at is not None and (updated_at is None or told_at > updated_at)
+    fact = facts.UpdateOverdue(
+        basis=basis,
+        number=(state.public_overdue if public else state.overdue) + 1,
+        due_at=last,
+        audience="public" if public else "internal",
+        targets=_people(policy, state, (_LEAD, _COMMANDER) if again else (_LEAD,), now)
+        or _people(policy, state, (_COMMANDER,), now),
+    )
+    return _event(state, fact, now, *(["public"] if public else []), rfc3339(last))
 
 
 def _last_missed(first: datetime, every: timedelta, now: datetime) -> datetime:

@@ -42,6 +42,13 @@ def wanted(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
         yield from _follow_ups(state, Purpose.RESOLVED)
     if state.overdue_at is not None:
         yield from _reminders(state, state.overdue_targets, f"update {state.overdue}")
+    if state.public_overdue_at is not None:
+        about = f"public update {state.public_overdue}"
+        yield from _reminders(state, state.public_overdue_targets, about)
+    for remediation in state.remediations.values():
+        for step in remediation.steps:
+            if step.overdue_at is not None:
+                yield from _reminders(state, step.overdue_targets, f"step {step.proposed.step}")
     if state.review_reminded:
         yield from _reminders(state, state.review_targets, "review")
 
@@ -57,10 +64,12 @@ def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
     if state.updates:
         for channel in announced.updates:
             yield _message(state, Purpose.UPDATE, channel, str(state.updates))
-    for remediation in state.remediations.values():
-        if any(step.proposed.approval in {"one", "two"} for step in remediation.steps):
-            for channel in announced.opened:
-                yield _message(state, Purpose.APPROVAL, channel, remediation.remediation)
+    if state.public_updates:
+        for channel in announced.public:
+            yield _message(state, Purpose.UPDATE, channel, f"public {state.public_updates}")
+    for remediation in _to_approve(state):
+        for channel in announced.opened:
+            yield _message(state, Purpose.APPROVAL, channel, remediation)
     if state.status in {Status.RESOLVED, Status.REVIEWED, Status.CLOSED}:
         told = {n.channel for n in state.notifications.values() if n.purpose is Purpose.PAGE}
         for channel in _hear_of_the_end(state, announced):
@@ -75,6 +84,12 @@ def _hear_of_the_end(state: IncidentState, announced: Announcements) -> tuple[st
     if state.resolved_at - state.opened_at < prolonged.after:
         return announced.resolved
     return tuple(dict.fromkeys((*announced.resolved, *prolonged.resolved)))
+
+
+def _to_approve(state: IncidentState) -> Iterator[str]:
+    for remediation in state.remediations.values():
+        if any(step.proposed.approval in {"one", "two"} for step in remediation.steps):
+            yield remediation.remediation
 
 
 def _pages(state: IncidentState, level: Level) -> Iterator[Wanted]:

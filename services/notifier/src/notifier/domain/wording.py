@@ -9,31 +9,90 @@ from notifier.domain.wanted import Wanted
 from tocsin_contracts.incidents import Message, Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Step, StepStatus
-from tocsin_policy import Policy, format_duration, render, review_due
+from tocsin_policy import (
+    Policy,
+    format_duration,
+    render,
+    render_line,
+    resolve,
+    review_due,
+    values_of,
+)
 
 _MOST_ALERTS = 10
 
 
 def message_for(state: IncidentState, policy: Policy, want: Wanted, now: datetime) -> Message:
-    """The message a template of the policy, or the default of that name, makes."""
-    return render(policy, str(want.purpose), _variables(state, policy, want, now))
+    """The message a template of the policy, or the default for its purpose, makes.
+
+    The first update has words of its own, and a channel may have others for any purpose.
+    """
+    purpose = str(want.purpose)
+    named = "initial_update" if want.about in {"1", "public 1"} else purpose
+    name = named if want.purpose is Purpose.UPDATE else purpose
+    channel = policy.channels.get(want.channel)
+    if channel is not None:
+        name = channel.templates.get(name, channel.templates.get(purpose, name))
+    return render(policy, name, _variables(state, policy, want, now), purpose)
+
+
+def names_of(state: IncidentState, policy: Policy) -> tuple[str, str]:
+    """Name of the incident's chat channel, and title of its ticket, as the policy wants them."""
+    known = _standing(state, policy)
+    return (
+        render_line(policy.naming.channel, known),
+        render_line(policy.naming.ticket, known),
+    )
+
+
+def _standing(state: IncidentState, policy: Policy) -> dict[str, Any]:
+    """What is so whatever the message is about."""
+    severity = policy.severity(state.severity)
+    return {
+        "incident": state.incident,
+        "system": state.system,
+        "severity": state.severity,
+        "definition": severity.definition if severity is not None else "",
+        "impact": (severity.impact or "") if severity is not None else "",
+        "title": ("[DRILL] " if state.drill else "") + state.title,
+        "service": state.service or "",
+        "components": list(state.components),
+        "rule": state.rule,
+        "opened_at": _shown(state.opened_at),
+        "opened_date": f"{state.opened_at:%Y-%m-%d}",
+        "opened_time": f"{state.opened_at:%H%M}",
+    }
+
+
+def _holders(state: IncidentState, policy: Policy, now: datetime) -> dict[str, str]:
+    """Role -> name of who has it."""
+    found: dict[str, str] = {}
+    for role in policy.roles:
+        people = resolve(policy, (f"role:{role}",), now, state.roles)
+        if people:
+            found[role] = people[0].name
+    return found
 
 
 def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime) -> dict[str, Any]:
     severity = policy.severity(state.severity)
     cadence = severity.updates if severity is not None else None
     playbook = policy.playbooks.get(state.playbook or "")
-    variables: dict[str, Any] = {
-        "incident": state.incident,
-        "system": state.system,
-        "severity": state.severity,
-        "definition": severity.definition if severity is not None else "",
-        "title": ("[DRILL] " if state.drill else "") + state.title,
-        "service": state.service or "",
-        "rule": state.rule,
+    channel, ticket = names_of(state, policy)
+    holders = _holders(state, policy, now)
+    variables: dict[str, Any] = _standing(state, policy) | {
+        "channel": channel,
+        "ticket": ticket,
+        "commander": holders.get("incident_commander", ""),
+        "technical_lead": holders.get("technical_lead", ""),
+        "roles": [
+            {"name": policy.roles[role].name, "holder": name} for role, name in holders.items()
+        ],
+        "links": [{"title": link.title, "url": link.url} for link in policy.links],
+        "values": _values(state),
+        "waited": _waited(want),
         "reason": _reason(state, want),
         "playbook": playbook.title if playbook is not None else "",
-        "opened_at": _shown(state.opened_at),
         "now": _shown(now),
         "status": str(state.status),
         "level": want.level.level if want.level else "",
@@ -41,7 +100,7 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         "role": want.target.role if want.target else "",
         "via": want.target.via if want.target else "",
         "by": _by(state, want.purpose),
-        "text": state.resolution if want.purpose is Purpose.RESOLVED else state.update_text,
+        "text": _text(state, want),
         "duration": _duration((state.resolved_at or now) - state.opened_at),
         "updates_every": format_duration(cadence.every) if cadence is not None else "",
         "next_update": "",
@@ -60,6 +119,26 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         due_at = review_due(policy, severity, state.resolved_at)
         variables["review_due"] = "" if due_at is None else _shown(due_at)
     return variables | _waiting_step(state, want)
+
+
+def _text(state: IncidentState, want: Wanted) -> str:
+    if want.purpose is Purpose.RESOLVED:
+        return state.resolution
+    return state.public_text if want.about.startswith("public ") else state.update_text
+
+
+def _values(state: IncidentState) -> list[dict[str, Any]]:
+    """What was measured, of the first alert that says so."""
+    for held in state.alerts.values():
+        found = values_of(held.alert.annotations)
+        if found:
+            return [{"name": name, "value": value} for name, value in found.items()]
+    return []
+
+
+def _waited(want: Wanted) -> str:
+    held = want.level.waited if want.level is not None else None
+    return _duration(held) if held is not None else ""
 
 
 def _waiting_step(state: IncidentState, want: Wanted) -> dict[str, Any]:

@@ -16,13 +16,16 @@ from tocsin_contracts.ids import derive, key_of
 from tocsin_contracts.incidents import IncidentFact, ProposedStep
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Remediation, RemediationStatus, Step, StepStatus
-from tocsin_policy import Playbook
+from tocsin_policy import Call, Playbook, PlaybookStep
 
 SOURCE = "tocsin/remediation"
 
 APPROVALS = {"automatic": 0, "one": 1, "two": 2, "never": 1}
 """People who must agree before a step may go on. A step that is `never` run by a machine, or has
 the runner `manual`, is a person's to do: their approval says that they did it."""
+
+RUNNABLE = frozenset({"http", "command"})
+"""Runners there are. A step for another is proposed, and done by a person."""
 
 _DONE = frozenset({StepStatus.FINISHED, StepStatus.VERIFIED})
 
@@ -128,8 +131,16 @@ def _next(
 
 
 def by_hand(proposed: ProposedStep) -> bool:
-    """Whether a person does the step and no machine may."""
-    return proposed.runner == "manual" or proposed.approval == "never"
+    """Whether a person does the step and no machine may, or can."""
+    return proposed.runner not in RUNNABLE or proposed.approval == "never"
+
+
+def looked_at(definition: PlaybookStep) -> Call | None:
+    """How a machine sees that the step worked; `None` where only a person can, or nobody must."""
+    verify = definition.verify
+    if verify is None or any(runner not in RUNNABLE for runner, _ in verify.calls()):
+        return None
+    return verify if verify.calls() else None
 
 
 def approvals_needed(proposed: ProposedStep) -> int:
@@ -156,7 +167,7 @@ def startable(state: IncidentState, remediation: Remediation, in_force: InForce)
         if definition is None:
             return None
         if step.status in _DONE:
-            if definition.verify is not None and step.status is not StepStatus.VERIFIED:
+            if looked_at(definition) is not None and step.status is not StepStatus.VERIFIED:
                 return None
             continue
         if step.status is not StepStatus.PROPOSED:

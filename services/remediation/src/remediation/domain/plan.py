@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tocsin_contracts.incidents import Evidence
-from tocsin_policy import PlaybookStep
+from tocsin_policy import (
+    AnyCall,
+    AwsCall,
+    CommandCall,
+    GitHubCall,
+    HttpCall,
+    KubernetesCall,
+    PlaybookStep,
+    PrometheusCall,
+    RedisCall,
+    SqlCall,
+)
 
 MOST_OUTPUT = 16_000
 """Characters of output kept as evidence."""
@@ -35,11 +46,40 @@ class Lost:
 
 def call_text(step: PlaybookStep) -> str:
     """What exactly would be done, for people to read before they agree."""
-    if step.http is not None:
-        return f"{step.http.method} {step.http.endpoint}{step.http.path}"
-    if step.command is not None:
-        return " ".join((step.command.program, *step.command.args))
+    for _, call in step.calls():
+        return shown(call)
     return step.title
+
+
+def shown(call: AnyCall) -> str:
+    """A call as people read it: everything that matters, nothing that is default."""
+    match call:
+        case HttpCall():
+            return f"{call.method} {call.endpoint}{call.path}" + _with(body=call.body)
+        case CommandCall():
+            return " ".join((call.program, *call.args))
+        case KubernetesCall():
+            what = call.resource or f"pods of {call.selector}"
+            values = [f"{name}={value}" for name, value in call.values.items()]
+            where = f"in {call.cluster}/{call.namespace}"
+            scale = _with(replicas=call.replicas, revision=call.revision)
+            action = call.action.replace("_", " ")
+            return " ".join((action, what, *values, where)) + scale
+        case GitHubCall():
+            inputs = "".join(f" {name}={value}" for name, value in call.inputs.items())
+            return f"run workflow {call.workflow} of {call.repository} at {call.ref}{inputs}"
+        case SqlCall():
+            return f"{call.endpoint}: {call.statement}" + (" (writes)" if call.writes else "")
+        case RedisCall():
+            return f"{call.endpoint}: {call.action.replace('_', ' ')}" + _with(pattern=call.pattern)
+        case AwsCall():
+            return " ".join(("aws", *call.args))
+        case PrometheusCall():
+            return f"{call.endpoint}: {call.query}" + (f" {call.expect}" if call.expect else "")
+
+
+def _with(**said: object) -> str:
+    return "".join(f" {name}={value}" for name, value in said.items() if value is not None)
 
 
 def evidence(
