@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Request
 from fastapi.exceptions import RequestValidationError
@@ -26,7 +26,13 @@ from ingestion.adapters.bodies import Unreadable, read_body
 from ingestion.adapters.documenting import REFUSALS, Accepted, document
 from ingestion.adapters.senders import Senders
 from ingestion.domain.answers import VERBS, Answer, Verb
-from ingestion.domain.authentication import BadCertificate, Key, Token, Unauthenticated
+from ingestion.domain.authentication import (
+    BadCertificate,
+    Key,
+    Token,
+    Unauthenticated,
+    Verified,
+)
 from ingestion.domain.delivery import Delivery, Malformed, Received
 from ingestion.domain.sources.source import (
     RETRY_AFTER_SECONDS,
@@ -226,12 +232,15 @@ class HttpDoor:
         query: bytes = request.scope["query_string"]
         path = raw_path.partition(b"?")[0].decode("ascii", "replace")
         whole = f"{path}?{query.decode('ascii', 'replace')}" if query else path
-        base = self._public_url or f"{request.url.scheme}://{headers.get('host', '')}"
-        received = Received(b"", self._clock.now(), headers, whole, base + whole)
+        base = self._public_url or f"{request.scope['scheme']}://{headers.get('host', '')}"
+        now = self._clock.now()
+        received = Received(b"", now, headers, whole, base + whole)
         if self._senders.knows_by_headers(source):
-            await self._verified(source, received)  # a stranger's body is not even read
-        received = replace(received, body=await self._body(request))
-        verified = await self._verified(source, received)
+            verified = await self._verified(source, received)  # a stranger's body is not even read
+            received = Received(await self._body(request), now, headers, whole, base + whole)
+        else:
+            received = Received(await self._body(request), now, headers, whole, base + whole)
+            verified = await self._verified(source, received)
         if isinstance(source.scheme, Token) and source.scheme.parameter:
             received = replace(received, path=path)  # a secret in it must not be kept
         if not self._senders.within_rate(source):
@@ -280,7 +289,7 @@ class HttpDoor:
                 self._door.keep(source, received, error, labels=labels, traceparent=trace)
             )
 
-    async def _verified(self, source: Source, received: Received) -> Any:  # noqa: ANN401
+    async def _verified(self, source: Source, received: Received) -> Verified:
         try:
             return await self._senders.verify(source, received)
         except Unauthenticated as error:
