@@ -179,6 +179,15 @@ async def test_a_message_in_doubt_is_found_in_its_thread() -> None:
         assert len(double.messages("C0ALL")) == 2
 
 
+async def test_a_message_in_doubt_is_found_though_it_is_older_than_the_thread() -> None:
+    async with slack() as (double, channel):
+        said = await delivered(channel, OPENED)
+        page = await delivered(channel, replace(PAGE, notification="n-2"))
+        again = await delivered(channel, replace(OPENED, attempt=2, earlier=(page,)))
+        assert again.ref == said.ref
+        assert len(double.messages("C0ALL")) == 2
+
+
 async def test_a_message_in_doubt_is_found_behind_a_hundred_others() -> None:
     async with slack() as (double, channel):
         said = await delivered(channel, PAGE)

@@ -22,6 +22,7 @@ from notifier.domain.outcomes import (
 from notifier.domain.pacing import RATES, Asking, Rate
 from notifier.domain.redacting import Redactor
 from notifier.domain.wanted import unwanted
+from notifier.domain.wording import names_of
 from notifier.ports import Channel, Earlier, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
@@ -30,7 +31,7 @@ from tocsin_contracts.ids import system_of
 from tocsin_contracts.incidents import IncidentFact, Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification, NotificationStatus
-from tocsin_policy import severity_rank
+from tocsin_policy import Policy, severity_rank
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.ports import Clock, Publisher
 from tocsin_runtime.publishing import insist
@@ -115,6 +116,7 @@ class Notifier:
         self._gate = gate
         self._rates = rates or {}
         self._link_to = link_to
+        self._redact = redact or Redactor()
         self._instance = instance
         self._made: dict[str, int] = {}
         self._lanes: dict[str, _Lane] = {}
@@ -126,7 +128,7 @@ class Notifier:
             policies=policies,
             publisher=publisher,
             clock=clock,
-            duty=partial(owed, instance=instance, redact=redact or Redactor()),
+            duty=partial(owed, instance=instance, redact=self._redact),
             looked=self._looked,
         )
 
@@ -305,8 +307,10 @@ class Notifier:
 
     def _sending(self, state: IncidentState, held: Notification, in_force: InForce) -> Sending:
         contact = None
+        policy = in_force.policy
         if held.target is not None:
-            contact = in_force.policy.contacts.get(held.target.contact)
+            contact = policy.contacts.get(held.target.contact)
+        room, ticket = names_of(state, policy)
         return Sending(
             notification=held.notification,
             incident=state.incident,
@@ -327,6 +331,10 @@ class Notifier:
             status=str(state.status),
             by=_by(state),
             link=self._link_to(state.incident),
+            room=room,
+            invited=_paged(state, policy),
+            ticket=self._redact(ticket),
+            labels=policy.naming.ticket_labels,
             earlier=_earlier(state, held),
         )
 
@@ -421,6 +429,13 @@ def _one(sendings: Sequence[Sending]) -> Sending:
 def _by(state: IncidentState) -> str:
     person = state.resolved_by if state.resolved_at is not None else state.acknowledged_by
     return person.name if person is not None else ""
+
+
+def _paged(state: IncidentState, policy: Policy) -> tuple[str, ...]:
+    """Names in chat of whom the levels reached so far told."""
+    told = (target.contact for level in state.levels for target in level.targets)
+    people = (policy.contacts[name] for name in dict.fromkeys(told) if name in policy.contacts)
+    return tuple(person.slack for person in people if person.slack)
 
 
 def _earlier(state: IncidentState, held: Notification) -> tuple[Earlier, ...]:

@@ -147,14 +147,20 @@ class SlackAppChannel:
         return str(answer.member("ts"))
 
     async def _found(self, sending: Sending, channel: str, thread: str | None) -> str | None:
+        """The time of the message, if it stands in the channel, or in the thread there is by now.
+
+        The thread may be younger than the attempt that is looked for.
+        """
         oldest = (sending.opened_at - _SKEW).timestamp()
         query = {"channel": channel, "include_all_metadata": "true", "limit": str(_PAGE)}
-        method = "conversations.history" if thread is None else "conversations.replies"
-        query |= {"oldest": f"{oldest:.6f}"} if thread is None else {"ts": thread}
-        async for page in self._pages(method, query, MOST_PAGES):
-            for message in page.member("messages") or ():
-                if message.get("metadata", {}).get("event_payload") == _payload(sending):
-                    return str(message["ts"])
+        looks = [("conversations.history", query | {"oldest": f"{oldest:.6f}"})]
+        if thread is not None:
+            looks.append(("conversations.replies", query | {"ts": thread}))
+        for method, look in looks:
+            async for page in self._pages(method, look, MOST_PAGES):
+                for message in page.member("messages") or ():
+                    if message.get("metadata", {}).get("event_payload") == _payload(sending):
+                        return str(message["ts"])
         return None
 
     async def _changed(self, sending: Sending, channel: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from jinja2 import TemplateError
+
 from notifier.domain.wanted import Wanted
 from tocsin_contracts.incidents import Message, Purpose
 from tocsin_incident import IncidentState
@@ -18,6 +20,7 @@ from tocsin_policy import (
     review_due,
     values_of,
 )
+from tocsin_policy.document import Naming
 
 _MOST_ALERTS = 10
 
@@ -37,12 +40,23 @@ def message_for(state: IncidentState, policy: Policy, want: Wanted, now: datetim
 
 
 def names_of(state: IncidentState, policy: Policy) -> tuple[str, str]:
-    """Name of the incident's chat channel, and title of its ticket, as the policy wants them."""
+    """Name of the incident's chat channel, and title of its ticket, as the policy wants them.
+
+    One that fails on what this incident has gives way to the default: a message must go out.
+    """
     known = _standing(state, policy)
+    named, default = policy.naming, Naming()
     return (
-        render_line(policy.naming.channel, known),
-        render_line(policy.naming.ticket, known),
+        _line(named.channel, default.channel, known),
+        _line(named.ticket, default.ticket, known),
     )
+
+
+def _line(text: str, instead: str, known: dict[str, Any]) -> str:
+    try:
+        return render_line(text, known)
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError):
+        return render_line(instead, known)
 
 
 def _standing(state: IncidentState, policy: Policy) -> dict[str, Any]:
@@ -99,7 +113,7 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         "target": want.target.name if want.target else "",
         "role": want.target.role if want.target else "",
         "via": want.target.via if want.target else "",
-        "by": _by(state, want.purpose),
+        "by": _by(state, policy, want.purpose),
         "text": _text(state, want),
         "duration": _duration((state.resolved_at or now) - state.opened_at),
         "updates_every": format_duration(cadence.every) if cadence is not None else "",
@@ -169,9 +183,12 @@ def _reason(state: IncidentState, want: Wanted) -> str:
     return state.reason
 
 
-def _by(state: IncidentState, purpose: Purpose) -> str:
+def _by(state: IncidentState, policy: Policy, purpose: Purpose) -> str:
     person = state.resolved_by if purpose is Purpose.RESOLVED else state.acknowledged_by
-    return person.name if person is not None else ""
+    if person is None:
+        return ""
+    contact = policy.contacts.get(person.name)
+    return contact.name if contact is not None else person.name
 
 
 def _shown(instant: datetime) -> str:
