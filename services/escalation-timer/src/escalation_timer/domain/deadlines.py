@@ -74,8 +74,10 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
     if state.status is Status.ACKNOWLEDGED:
         found.extend(_acknowledgement(state, severity))
     if state.status.live:
-        found.extend(_update(state, severity.updates))
-        found.extend(_public_update(state, severity.public_updates))
+        # Nobody owes news before anybody was told.
+        told_at = askable(policy, severity, severity.hours, state.opened_at)
+        found.extend(_update(state, severity.updates, told_at))
+        found.extend(_public_update(state, severity.public_updates, told_at))
         found.extend(_steps(state, policy))
     if state.status is Status.RESOLVED:
         found.extend(_review(state, policy, severity))
@@ -153,7 +155,11 @@ def _response_target(
     # Nobody can answer before the first person is told, so it is counted from the opening.
     counted_from = askable(policy, severity, severity.hours, _begins_at(state, policy))
     due_at = counted_from + severity.response_target
-    yield Deadline(Kind.RESPONSE_TARGET, _at_work(policy, severity, severity.hours, due_at))
+    # What is due when they close is due then, not the next morning.
+    moment_before = due_at - timedelta(microseconds=1)
+    if _at_work(policy, severity, severity.hours, moment_before) != moment_before:
+        due_at = _at_work(policy, severity, severity.hours, due_at)
+    yield Deadline(Kind.RESPONSE_TARGET, due_at)
 
 
 def _acknowledgement(state: IncidentState, severity: Severity) -> Iterator[Deadline]:
@@ -161,27 +167,24 @@ def _acknowledgement(state: IncidentState, severity: Severity) -> Iterator[Deadl
         yield Deadline(Kind.ACKNOWLEDGEMENT, state.acknowledged_at + severity.acknowledge_timeout)
 
 
-def _update(state: IncidentState, cadence: Cadence | None) -> Iterator[Deadline]:
+def _update(state: IncidentState, cadence: Cadence | None, told_at: datetime) -> Iterator[Deadline]:
     if cadence is not None:
-        due_at = _promised(state.opened_at, cadence, state.updated_at, state.overdue_at)
+        due_at = _promised(told_at, cadence, state.updated_at, state.overdue_at)
         yield Deadline(Kind.UPDATE, due_at)
 
 
-def _public_update(state: IncidentState, cadence: Cadence | None) -> Iterator[Deadline]:
+def _public_update(
+    state: IncidentState, cadence: Cadence | None, told_at: datetime
+) -> Iterator[Deadline]:
     if cadence is not None:
-        due_at = _promised(
-            state.opened_at, cadence, state.public_updated_at, state.public_overdue_at
-        )
+        due_at = _promised(told_at, cadence, state.public_updated_at, state.public_overdue_at)
         yield Deadline(Kind.PUBLIC_UPDATE, due_at)
 
 
 def _promised(
-    opened_at: datetime, cadence: Cadence, updated_at: datetime | None, overdue_at: datetime | None
+    told_at: datetime, cadence: Cadence, updated_at: datetime | None, overdue_at: datetime | None
 ) -> datetime:
-    if updated_at is None:
-        promised = opened_at + cadence.first_within
-    else:
-        promised = updated_at + cadence.every
+    promised = told_at + cadence.first_within if updated_at is None else updated_at + cadence.every
     if overdue_at is not None and overdue_at >= promised:
         promised = overdue_at + cadence.every
     return promised

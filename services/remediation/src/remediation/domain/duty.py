@@ -93,7 +93,8 @@ def _proposal(state: IncidentState, playbook: Playbook) -> facts.RemediationProp
             ProposedStep(
                 step=step.id,
                 title=step.title,
-                runner=step.runner,
+                # What an incident would have to bring into the call, a person puts there.
+                runner="manual" if step.parameters else step.runner,
                 risk=step.risk,
                 # A drill rehearses the decision, not the effect.
                 approval="never" if state.drill else step.approval,
@@ -115,7 +116,11 @@ def _next(
                 step=step.proposed.step,
                 reason="the process that ran it is gone",
             )
-        if step.status is StepStatus.FAILED and remediation.status is RemediationStatus.PROPOSED:
+        if (
+            step.status is StepStatus.FAILED
+            and not _only_looked(step)
+            and remediation.status is RemediationStatus.PROPOSED
+        ):
             return facts.RemediationFailed(
                 remediation=remediation.remediation,
                 step=step.proposed.step,
@@ -128,6 +133,11 @@ def _next(
     return facts.RemediationStarted(
         remediation=remediation.remediation, step=ready.proposed.step, instance=instance
     )
+
+
+def _only_looked(step: Step) -> bool:
+    """Whether it only reads: what it found bad is evidence, and no reason to stop."""
+    return step.proposed.risk == "read"
 
 
 def by_hand(proposed: ProposedStep) -> bool:
@@ -166,6 +176,8 @@ def startable(state: IncidentState, remediation: Remediation, in_force: InForce)
         definition = next((s for s in playbook.steps if s.id == step.proposed.step), None)
         if definition is None:
             return None
+        if step.status is StepStatus.FAILED and _only_looked(step):
+            continue
         if step.status in _DONE:
             if looked_at(definition) is not None and step.status is not StepStatus.VERIFIED:
                 return None
