@@ -21,6 +21,7 @@ from tocsin_cli import (
     connection,
     letters,
     notifying,
+    policy_tests,
     postmortems,
     replaying,
     reports,
@@ -62,6 +63,7 @@ reports.register(app)
 archives.register(app)
 whatifs.register(app)
 rosters.register(app, policy_app)
+policy_tests.register(policy_app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]

@@ -54,6 +54,8 @@ class FakeChannel:
         """Accept, be unwell, or accept and let the caller time out."""
         for attempting in self._world.attempting:
             attempting(sending)
+        if self._world.is_out(self._name):
+            return Unwell("provider_error", "503")
         fate = self._world.faults.deliver()
         told = fate.outcome is fates.Outcome.DONE
 
@@ -88,6 +90,7 @@ class Providers(Mapping[str, Channel]):
         self._clock = clock
         self._channels: dict[str, FakeChannel] = {}
         self._seen: set[tuple[str, Purpose, str]] = set()
+        self._out_until: dict[str, datetime] = {}
 
     def __getitem__(self, name: str) -> Channel:
         if name not in self._channels:
@@ -99,6 +102,15 @@ class Providers(Mapping[str, Channel]):
 
     def __len__(self) -> int:
         return len(self._channels)
+
+    def fail(self, channel: str, lasts: timedelta) -> None:
+        """Have a provider answer 503 from now on, for so long."""
+        self._out_until[channel] = self._clock.now() + lasts
+
+    def is_out(self, channel: str) -> bool:
+        """Whether it answers 503 now."""
+        until = self._out_until.get(channel)
+        return until is not None and self._clock.now() < until
 
     def accept(self, channel: str, sending: Sending, *, told: bool) -> None:
         """Take a message, whatever its sender hears of it."""

@@ -34,7 +34,7 @@ from tocsin_runtime.following import Follower
 from tocsin_runtime.ports import Handler, Publisher
 from tocsin_runtime.records import Record
 from tocsin_simulation.channels import OpenGate, Providers
-from tocsin_simulation.clock import SimulatedClock
+from tocsin_simulation.clock import EPOCH, SimulatedClock
 from tocsin_simulation.faults import Faults, NoFaults, SeededFaults
 from tocsin_simulation.loop import Actor, running_loop
 from tocsin_simulation.memory_engine import MemoryEngine
@@ -46,6 +46,9 @@ T = TypeVar("T")
 
 MOST_RETRIES = 200
 """Times a sender outside repeats what it heard no yes to; more means that something hangs."""
+
+STARTS_WITHIN = timedelta(seconds=1)
+"""After which every service of a system without faults is up."""
 
 SETTLED_AFTER = timedelta(seconds=90)
 """Silence on every topic, with no lag, after which nothing more is to be expected."""
@@ -96,6 +99,7 @@ class System:
         instances: Processes of each service.
         partitions: Of every topic that has several.
         services: Which run; tests plant bugs by replacing one.
+        starts_at: What the wall clock shows when it is made.
     """
 
     def __init__(
@@ -106,10 +110,11 @@ class System:
         instances: int = 1,
         partitions: int = 2,
         services: Sequence[Service] | None = None,
+        starts_at: datetime = EPOCH,
     ) -> None:
         self.loop = running_loop()
         self.faults: Faults = faults or NoFaults()
-        self.clock = SimulatedClock(self.loop)
+        self.clock = SimulatedClock(self.loop, starts_at)
         self.log = MemoryLog(self.clock, registered_topics(partitions), self.faults)
         self.publisher: Publisher = self.log
         self.providers = Providers(self.clock, self.faults)
@@ -152,7 +157,7 @@ class System:
                 self._tasks.append(asyncio.create_task(self._supervise(service, name)))
         if isinstance(self.faults, SeededFaults):
             self._tasks.append(asyncio.create_task(self._step_the_clock(self.faults)))
-        await self.sleep(timedelta(seconds=1))
+        await self.sleep(STARTS_WITHIN)
 
     async def _supervise(self, service: Service, slot: str) -> None:
         life = 0
