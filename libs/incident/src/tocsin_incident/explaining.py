@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tocsin_incident.state import IncidentState, Level, NotificationStatus, Status
+from tocsin_incident.state import IncidentState, Level, Notification, NotificationStatus, Status
 
 
 def explain(state: IncidentState) -> tuple[str, ...]:
@@ -15,7 +15,8 @@ def explain(state: IncidentState) -> tuple[str, ...]:
         lines.append(f"It opened as {state.opened_severity}.")
     lines.extend(_level(level) for level in state.levels)
     lines.append(_answer(state))
-    unsettled = [n for n in state.notifications.values() if not n.status.settled]
+    left = [n for n in state.notifications.values() if _left_in_doubt(n)]
+    unsettled = [n for n in state.notifications.values() if not n.status.settled and n not in left]
     failed = [n for n in state.notifications.values() if n.status is NotificationStatus.FAILED]
     if unsettled:
         lines.append(f"{len(unsettled)} notifications are not settled yet.")
@@ -24,10 +25,18 @@ def explain(state: IncidentState) -> tuple[str, ...]:
         for n in failed
     )
     lines.extend(
+        f"Whether {n.purpose} by {n.channel} arrived is not known, and it is not sent again."
+        for n in left
+    )
+    lines.extend(
         f"Response target of {missed.target} for {missed.severity} was missed."
         for missed in state.missed
     )
     return tuple(lines)
+
+
+def _left_in_doubt(held: Notification) -> bool:
+    return held.status is NotificationStatus.IN_DOUBT and held.retry_at is None
 
 
 def _level(level: Level) -> str:
