@@ -8,6 +8,7 @@ they answered then, and people as `history` says. Time jumps from one thing to t
 from __future__ import annotations
 
 import asyncio
+import gc
 import heapq
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -194,7 +195,20 @@ class Simulation:
     # Running.
 
     async def run(self, progress: Progress | None = None) -> Lived:
-        """Live through all of it."""
+        """Live through all of it.
+
+        Without the cyclic garbage collector: all that is made is kept, and it would look at all
+        of it again and again.
+        """
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return await self._run_all(progress)
+        finally:
+            if collecting:
+                gc.enable()
+
+    async def _run_all(self, progress: Progress | None) -> Lived:
         for service in self._services:
             await service.handler.assigned(_WHOLE)
         self._publish_policies()
