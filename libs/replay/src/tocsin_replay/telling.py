@@ -44,7 +44,6 @@ def timeline(recorded: Iterable[Recorded]) -> tuple[Entry, ...]:
 
 def entry_of(step: Step) -> Entry:
     """The line of one fact."""
-    """The line of one fact."""
     fact = step.recorded.event.fact
     what, who, why = type(fact).__name__, "", ""
     if isinstance(fact, IncidentFact):
