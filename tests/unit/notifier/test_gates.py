@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from notifier.adapters.local_gate import BREAKS_AFTER, OPEN_FOR, LocalGate
-from notifier.adapters.redis_gate import RedisGate
+from notifier.adapters.redis_gate import AWAY_FOR, RedisGate
 from notifier.domain.pacing import PERSON, Asking, Rate, admit
 from notifier.ports import Gate
+from tocsin_cli.stack import valkey as valkey_process
 from tocsin_runtime.clock import SystemClock
 from tocsin_simulation.clock import ManualClock
 
@@ -122,3 +125,24 @@ def test_over_any_time_there_is_no_more_than_a_burst_and_the_rate(burst: int) ->
         spent, wait = admit(spent, {"a": rate}, now)
         taken += wait == 0
     assert taken == burst + 99
+
+
+async def test_a_redis_that_stops_costs_a_tenth_of_a_second_once_and_no_call(
+    tmp_path: Path,
+) -> None:
+    server = valkey_process.start(log=tmp_path / "valkey.log", owner=os.getpid())
+    clock = SystemClock()
+    gate = RedisGate(server.url, clock)
+    asking = Asking("a", Rate(HOUR, 100), urgent=True)
+    try:
+        assert await gate.hold_off(asking) is None
+        server.stop()
+        began = clock.monotonic()
+        for _ in range(20):
+            assert await gate.hold_off(asking) is None
+            await gate.report("a", healthy=True)
+            assert await gate.claim("n-1", 1)
+        assert clock.monotonic() - began < AWAY_FOR.total_seconds()
+    finally:
+        await gate.close()
+        server.stop()
