@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from ingestion.adapters.alertmanager_api import AlertmanagerApi, Silences
 from ingestion.adapters.http import HttpDoor
-from ingestion.adapters.lookups import LogLookups
+from ingestion.adapters.lookups import OBSERVATIONS, LogLookups
 from ingestion.domain.authentication import Key
 from ingestion.domain.sources import Sources
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
@@ -36,6 +36,22 @@ from tocsin_testkit.policies import a_policy
 WEBHOOK_TOKEN = "for-alerts"  # noqa: S105 - of tests
 API_TOKEN = "for-people"  # noqa: S105 - of tests
 PARTITIONS = 2
+
+
+class MemoryTail:
+    """A `Tail` of observations on a log in memory, from its beginning."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+        self._seen = dict.fromkeys(OBSERVATIONS, 0)
+
+    async def news(self) -> AsyncGenerator[Sequence[Record], None]:
+        """See `Tail`."""
+        for topic in OBSERVATIONS:
+            records = sorted(self._log.records(topic), key=lambda record: record.recorded_at)
+            new = records[self._seen[topic] :]
+            self._seen[topic] = len(records)
+            yield new
 
 
 class DoorUnderTest:
@@ -77,7 +93,7 @@ class DoorUnderTest:
             known.publish(InForce(policy, policy_hash(policy)))
         sources = sources or Sources()
         self.sources = sources
-        self.lookups = LogLookups(self.log, time)
+        self.lookups = LogLookups(self.log, time, MemoryTail(self.log))
         self.silences = Silences()
         api_token = None if anonymous else SecretStr(API_TOKEN)
         webhook_token = None if anonymous else SecretStr(WEBHOOK_TOKEN)

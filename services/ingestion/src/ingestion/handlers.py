@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -209,12 +210,11 @@ class Door:
             return await self._holder(answer.fingerprint, labels)
         if answer.code is None or contact is None or self._lookups is None:
             return None
-        for policy in self._policies.all():
-            if contact in policy.contacts:
-                found = await self._lookups.coded(policy.system, answer.code, contact)
-                if found is not None:
-                    return found
-        return None
+        systems = [p.system for p in self._policies.all() if contact in p.contacts]
+        found = await asyncio.gather(
+            *(self._lookups.coded(system, answer.code, contact) for system in systems)
+        )
+        return next((incident for incident in found if incident is not None), None)
 
     async def _known(self, identity: str, *, ask: bool) -> Known | None:
         """What is known of an alert; the log is asked only where nothing can be done without."""

@@ -7,13 +7,15 @@ from collections.abc import Iterable
 from ingestion.adapters.alertmanager_api import AlertmanagerApi, Silences
 from ingestion.adapters.amazon import HttpAmazon
 from ingestion.adapters.http import HttpDoor
-from ingestion.adapters.lookups import LogLookups
+from ingestion.adapters.lookups import OBSERVATIONS, LogLookups
+from ingestion.adapters.tails import KafkaTail
 from ingestion.domain.authentication import Key
 from ingestion.domain.sources import BUILT_IN, Sources
 from ingestion.domain.sources.source import Source
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
 from ingestion.settings import IngestionSettings
 from tocsin_casebook import Policies
+from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.lifecycle import Runtime
 from tocsin_runtime.settings import EngineName
 from tocsin_runtime.telemetry import gauge
@@ -34,7 +36,10 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     silences = Silences()
     await runtime.follow("silences", silences.apply)
-    lookups = LogLookups(runtime.reader, runtime.clock, lookback=settings.look_back)
+    connection = KafkaConnection.from_settings(settings, runtime.name)
+    tail = KafkaTail(connection, runtime.reader, runtime.clock, OBSERVATIONS, settings.look_back)
+    runtime.on_stop(tail.stop)
+    lookups = LogLookups(runtime.reader, runtime.clock, tail)
     amazon = HttpAmazon()
     runtime.on_stop(amazon.stop)
     door = HttpDoor(
