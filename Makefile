@@ -25,8 +25,8 @@ setup: $(SYNCED) $(KAFKA) ## Everything the other targets need: environment, Kaf
 	@:
 
 .PHONY: demo
-demo: setup ## One P0 from webhook to timeline, on real Kafka, in about three minutes
-	@$(BIN)/tocsin demo
+demo: setup ## One P0 from webhook to timeline, on real Kafka; SYSTEM= another of the five
+	@$(BIN)/tocsin demo $(if $(SYSTEM),--system $(SYSTEM))
 
 .PHONY: up
 up: setup ## Start the whole system here and leave it running

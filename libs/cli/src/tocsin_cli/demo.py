@@ -21,16 +21,19 @@ from typing import Any
 import httpx
 from rich.console import Console
 
+from remediation.domain.duty import RUNNABLE
 from tocsin_cli.publishing import publish_policy
 from tocsin_cli.receiver import Arrival, Receiver, channel_settings
 from tocsin_cli.stack.stack import Stack
-from tocsin_contracts.incidents import Purpose
+from tocsin_contracts.incidents import ProposedStep, Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification, NotificationStatus, StepStatus
 from tocsin_policy import (
+    Classification,
     CommandCall,
     Level,
     Policy,
+    classify,
     levels_for,
     load_policy,
     resolve_targets,
@@ -38,10 +41,12 @@ from tocsin_policy import (
 )
 from tocsin_replay import (
     Recorded,
+    read_all,
     read_incident,
     render_report,
     report,
     state_of,
+    states_of,
     timeline,
     timeline_table,
 )
@@ -71,14 +76,20 @@ class Story:
 
     Attributes:
         labels: Of the alert that opens the incident.
-        approve: The step a person lets run.
-        by: The contact who answers.
+        approve: The step people let run, with all before it.
+        by: The contact who answers, and
+        second: who agrees where two must.
+        update: What people are told meanwhile.
+        resolution: What helped.
     """
 
     labels: Mapping[str, str]
     summary: str
     approve: str
     by: str
+    second: str
+    update: str
+    resolution: str
 
 
 STORIES: Mapping[str, Story] = {
@@ -92,7 +103,46 @@ STORIES: Mapping[str, Story] = {
         summary="Global service unavailable",
         approve="route-traffic",
         by="alice",
-    )
+        second="bob",
+        update="Traffic goes to healthy regions.",
+        resolution="Traffic was routed around the failed regions.",
+    ),
+    "mpcstudy": Story(
+        labels={"alertname": "ServiceDown", "system": "mpcstudy", "service": "api"},
+        summary="The site does not answer",
+        approve="roll-back",
+        by="mpcstudy",
+        second="mpcstudy",
+        update="The last deployment is being rolled back.",
+        resolution="The last deployment was rolled back.",
+    ),
+    "ml-platform": Story(
+        labels={"alertname": "CompleteServiceOutage", "system": "ml-platform"},
+        summary="Every endpoint of the platform is down",
+        approve="gather-information",
+        by="sre-oncall",
+        second="engineering-manager",
+        update="We know what is affected and look at what changed.",
+        resolution="The last change was taken back.",
+    ),
+    "blockchain-dapp": Story(
+        labels={"alertname": "ApplicationDown", "system": "blockchain-dapp"},
+        summary="The whole application is down",
+        approve="restart",
+        by="oncall-secondary",
+        second="team-lead",
+        update="The backend is being restarted.",
+        resolution="The backend was restarted.",
+    ),
+    "mcp-wasm-edge-gateway": Story(
+        labels={"alertname": "GatewayDown", "system": "mcp-wasm-edge-gateway"},
+        summary="The gateway does not answer",
+        approve="restart",
+        by="oncall-primary",
+        second="engineering-lead",
+        update="The gateway is being restarted.",
+        resolution="The gateway was restarted.",
+    ),
 }
 
 
@@ -215,17 +265,17 @@ class _Demo:
         self._say("posted an Alertmanager webhook: [bold]nobody answers for now[/bold]")
         levels = levels_for(self._policy, self._severity())[:_SHOWN_LEVELS]
         for level in levels:
-            self._await_level(level, fired_at)
-        incident = self._incident()
+            self._await_level(stack, level, fired_at)
+        incident = self._incident(stack)
         self._say(f"[bold]{self._story.by}[/bold] acknowledges {incident}")
         self._answer(stack, incident, "acknowledge", {"by": self._story.by, "via": "demo"})
-        self._wait("PagerDuty hears of it", lambda: self._saw("pagerduty", "acknowledge"), 20)
-        state = self._approve(stack, incident)
+        self._wait("everyone paged hears of it", lambda: self._taken(stack, incident), 20)
+        self._approve(stack, incident)
         self._answer(
             stack,
             incident,
             "updates",
-            {"by": self._story.by, "text": "Traffic goes to healthy regions."},
+            {"by": self._story.by, "text": self._story.update},
         )
         self._post(stack, self._webhook("resolved", fired_at))
         self._say("the alert resolves; [bold]the incident is resolved[/bold]")
@@ -233,15 +283,18 @@ class _Demo:
             stack,
             incident,
             "resolve",
-            {"by": self._story.by, "text": "Traffic was routed around the failed regions."},
+            {"by": self._story.by, "text": self._story.resolution},
         )
         self._wait("everyone paged hears the end", lambda: self._all_told(stack, incident), 30)
         state = self._rebuilt(stack, incident)
         self._judge(state, levels, fired_at)
         return self._tell(stack, incident)
 
+    def _classified(self) -> Classification:
+        return classify(self._policy, self._story.labels, {"summary": self._story.summary})
+
     def _severity(self) -> str:
-        return self._policy.severities[0].name
+        return self._classified().severity
 
     def _webhook(self, status: str, fired_at: datetime) -> dict[str, Any]:
         labels = dict(self._story.labels)
@@ -291,68 +344,83 @@ class _Demo:
     def _pages(self, level: Level, at: datetime) -> set[tuple[str, str, int]]:
         """(kind, endpoint, how many) of what a level must bring to the receiver."""
         counted: Counter[tuple[str, str]] = Counter()
-        conditions = {"customer_facing": "true"}
+        conditions = {"customer_facing": str(self._classified().customer_facing).lower()}
         for target in resolve_targets(self._policy, level, at, conditions=conditions):
             for name in target.channels:
                 channel = self._policy.channels[name]
-                counted[channel.kind, channel.endpoint] += 1
+                counted[_heard_as(channel.kind), channel.endpoint] += 1
         return {(kind, endpoint, count) for (kind, endpoint), count in counted.items()}
 
-    def _await_level(self, level: Level, fired_at: datetime) -> None:
+    def _await_level(self, stack: Stack, level: Level, fired_at: datetime) -> None:
         due_at = fired_at + level.after
         wait = (due_at - self._clock.now()).total_seconds()
         if wait > 1:
             self._say(f"level {level.number} is due in {wait:.0f} s")
-        mark = f":{self._severity()}:{level.number}:"
+            asyncio.run(self._clock.sleep(due_at - self._clock.now()))
+        wanted = sum(count for _, _, count in self._pages(level, due_at))
 
         def arrived() -> bool:
-            keys = [a.key for a in self._receiver.arrivals() if a.kind == "pagerduty"]
-            wanted = sum(n for kind, _, n in self._pages(level, due_at) if kind == "pagerduty")
-            return sum(mark in key for key in keys) >= wanted
+            pages = [
+                held
+                for state in self._incidents(stack)
+                for held in state.notifications.values()
+                if held.purpose is Purpose.PAGE and held.level == level.number and _out(held)
+            ]
+            return len(pages) >= wanted
 
-        limit = max(wait, 0) + TOLERANCE.total_seconds() + 15
-        self._wait(f"level {level.number} is paged", arrived, limit)
+        limit = TOLERANCE.total_seconds() + 15
+        self._wait(f"level {level.number} is paged: {wanted} messages", arrived, limit)
 
-    def _incident(self) -> str:
-        for arrival in self._receiver.arrivals():
-            if arrival.kind == "pagerduty" and ":" in arrival.key:
-                return arrival.key.partition(":")[0]
-        raise DemoFailed("no page named an incident")
+    def _incidents(self, stack: Stack) -> list[IncidentState]:
+        async def read() -> list[IncidentState]:
+            reader = KafkaReader(KafkaConnection(stack.bootstrap, "demo"))
+            try:
+                return list(states_of(await read_all(reader)).values())
+            finally:
+                await reader.stop()
 
-    def _saw(self, kind: str, action: str) -> bool:
-        return any(a.kind == kind and a.action == action for a in self._receiver.arrivals())
+        return asyncio.run(read())
 
-    def _approve(self, stack: Stack, incident: str) -> IncidentState:
+    def _incident(self, stack: Stack) -> str:
+        for state in self._incidents(stack):
+            return state.incident
+        raise DemoFailed("the log holds no incident")
+
+    def _taken(self, stack: Stack, incident: str) -> bool:
+        held = self._rebuilt(stack, incident).notifications.values()
+        told = [one for one in held if one.purpose is Purpose.ACKNOWLEDGED]
+        return bool(told) and all(one.status.settled for one in told)
+
+    def _approve(self, stack: Stack, incident: str) -> None:
+        """Let steps run, in order, up to the story's; what no machine runs here, a person does."""
         state = self._rebuilt(stack, incident)
         remediation = next(iter(state.remediations.values()), None)
         if remediation is None:
             raise DemoFailed("no remediation was proposed")
-        first = remediation.steps[0]
-        self._say(
-            f"remediation ran [bold]{first.proposed.title}[/bold] by itself: {first.status}; "
-            f"{self._story.by} approves [bold]{self._story.approve}[/bold]"
-        )
-        self._answer(
-            stack,
-            incident,
-            "approve",
-            {
-                "by": self._story.by,
-                "remediation": remediation.remediation,
-                "step": self._story.approve,
-            },
-        )
+        for step in remediation.steps:
+            self._step(stack, incident, remediation.remediation, step.proposed)
+            if step.proposed.step == self._story.approve:
+                return
+        raise DemoFailed(f"the playbook has no step {self._story.approve!r}")
+
+    def _step(self, stack: Stack, incident: str, remediation: str, proposed: ProposedStep) -> None:
+        by_hand = proposed.runner not in RUNNABLE
+        if proposed.approval != "automatic" or by_hand:
+            people = (self._story.by, self._story.second)[: 2 if proposed.approval == "two" else 1]
+            verb = "did" if by_hand else "let run"
+            self._say(f"[bold]{' and '.join(people)}[/bold] {verb}: {proposed.title}")
+            for person in people:
+                body = {"by": person, "remediation": remediation, "step": proposed.step}
+                self._answer(stack, incident, "approve", body)
+        else:
+            self._say(f"runs by itself: [bold]{proposed.title}[/bold]")
 
         def done() -> bool:
-            held = self._rebuilt(stack, incident).remediations[remediation.remediation]
-            step = held.step(self._story.approve)
-            return step is not None and step.status in {
-                StepStatus.VERIFIED,
-                StepStatus.FINISHED,
-            }
+            held = self._rebuilt(stack, incident).remediations[remediation]
+            step = held.step(proposed.step)
+            return step is not None and step.status in {StepStatus.VERIFIED, StepStatus.FINISHED}
 
-        self._wait("the step has run", done, 30)
-        return self._rebuilt(stack, incident)
+        self._wait(f"{proposed.step} is done", done, 30)
 
     def _all_told(self, stack: Stack, incident: str) -> bool:
         state = self._rebuilt(stack, incident)
@@ -432,6 +500,11 @@ def _out(notification: Notification) -> bool:
 _ACTIONS = {Purpose.ACKNOWLEDGED: "acknowledge", Purpose.RESOLVED: "resolve"}
 
 
+def _heard_as(kind: str) -> str:
+    """The kind of channel by which the receiver hears; see `channel_settings`."""
+    return kind if kind in {"pagerduty", "slack", "email"} else "webhook"
+
+
 def _said(notification: Notification, policy: Policy) -> tuple[str, str, str]:
     """A delivered notification, by what its channel's protocol lets a receiver know."""
     channel = policy.channels[notification.channel]
@@ -442,10 +515,10 @@ def _said(notification: Notification, policy: Policy) -> tuple[str, str, str]:
             return channel.kind, channel.endpoint, f"{action} {key}"
         case "slack":
             return channel.kind, channel.endpoint, notification.message.subject
-        case "webhook":
-            return channel.kind, channel.endpoint, key
-        case _:
+        case "email":
             return channel.kind, "email", notification.notification
+        case _:
+            return _heard_as(channel.kind), channel.endpoint, key
 
 
 def _heard(arrival: Arrival) -> tuple[str, str, str] | None:

@@ -196,7 +196,7 @@ class Receiver:
         path = "/" + request.path_params["path"]
         body = (await request.body()).decode(errors="replace")
         self._keep("step", endpoint, "", f"{request.method} {path}", request.method, body)
-        return JSONResponse({"status": "ok", "path": path})
+        return JSONResponse({"status": "healthy", "path": path})
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: ANN401, N802 - aiosmtpd's name
         """Take a mail, as aiosmtpd asks."""
@@ -276,7 +276,10 @@ def _event_errors(event: dict[str, Any]) -> list[str]:
 
 
 def channel_settings(receiver: Receiver, kind: str, endpoint: str) -> dict[str, Any]:
-    """The operator's settings of a channel that leads to the receiver, which is never tired."""
+    """The operator's settings of a channel that leads to the receiver, which is never tired.
+
+    A kind whose protocol it does not speak reaches it as a signed webhook.
+    """
     return {"per_second": _PER_SECOND, **_leading(receiver, kind, endpoint)}
 
 
@@ -288,17 +291,18 @@ def _leading(receiver: Receiver, kind: str, endpoint: str) -> dict[str, Any]:
             key = hashlib.sha256(endpoint.encode()).hexdigest()[:_KEY_LENGTH]
             url = f"{receiver.url}/pagerduty/{endpoint}/v2/enqueue"
             return {"kind": kind, "url": url, "routing_key": key}
-        case "webhook":
-            return {
-                "kind": kind,
-                "url": f"{receiver.url}/webhook/{endpoint}",
-                "secret": SECRET,
-            }
-        case _:
+        case "email":
             return {
                 "kind": "email",
                 "host": "127.0.0.1",
                 "port": receiver.smtp_port,
                 "sender": "tocsin@localhost.localdomain",
+                "to": ["people@localhost.localdomain"],
                 "start_tls": False,
+            }
+        case _:
+            return {
+                "kind": "webhook",
+                "url": f"{receiver.url}/webhook/{endpoint}",
+                "secret": SECRET,
             }
