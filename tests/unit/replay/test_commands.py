@@ -1,0 +1,155 @@
+"""The commands that read back, on a bundle: no cluster is asked for anything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner, Result
+
+from tocsin_cli.__main__ import app
+from tocsin_cli.printing import instant, period
+from tocsin_policy import policy_document
+from tocsin_replay import bundle_lines, gather_all, read_all, read_policies, states_of
+from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.memory_log import MemoryLog
+
+
+@pytest.fixture(scope="module")
+def recording(story: MemoryLog, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recording") / "all.tocsin"
+    gathered = asyncio.run(gather_all(story))
+    path.write_bytes(b"".join(bundle_lines(gathered, sorted(_incidents(story)))))
+    return path
+
+
+def _incidents(story: MemoryLog) -> list[str]:
+    return list(states_of(asyncio.run(read_all(story))))
+
+
+@pytest.fixture
+def slow(story: MemoryLog) -> str:
+    return next(name for name in _incidents(story) if name.startswith("slow"))
+
+
+def _run(*arguments: object, code: int = 0, **options: Any) -> Result:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], **options)
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    return result
+
+
+def test_replay_shows_the_state_then(recording: Path, slow: str) -> None:
+    shown = _run("replay", slow, "--at", "+13m", "--from", recording, "--json").stdout
+    moment = json.loads(shown)
+    assert moment["known"]["status"] == "acknowledged"
+    assert {due["kind"] for due in moment["deadlines"]} == {"update", "acknowledgement"}
+    assert (
+        "carol acknowledged it" in _run("replay", slow, "--from", recording, "--at", "+13m").stdout
+    )
+
+
+def test_replay_steps_back_and_forth(recording: Path, slow: str) -> None:
+    walked = _run("replay", slow, "--step", "--from", recording, input="\np\n3\nq\n").stdout
+    assert re.findall(r"\d+ of 49, offset \d+", walked) == [
+        "1 of 49, offset 0",
+        "2 of 49, offset 1",
+        "1 of 49, offset 0",
+        "3 of 49, offset 2",
+    ]
+    lines = _run("replay", slow, "--step", "--json", "--from", recording).stdout.splitlines()
+    hashes = _run("replay", slow, "--hashes", "--from", recording).stdout.splitlines()
+    assert [json.loads(line)["chain"] for line in lines] == [line.split()[1] for line in hashes]
+
+
+def test_replay_of_everything_ends_in_one_hash(recording: Path) -> None:
+    document = json.loads(_run("replay", "--all", "--from", recording, "--json").stdout)
+    assert len(document["incidents"]) == 3
+    assert document["hash"] in _run("replay", "--all", "--from", recording).stdout
+
+
+def test_replay_derives_again(recording: Path) -> None:
+    assert "0 differ" in _run("replay", "--rederive", "--from", recording).stdout
+
+
+def test_a_bundle_is_made_verified_and_signed(recording: Path, slow: str, tmp_path: Path) -> None:
+    key, bundle = tmp_path / "key", tmp_path / "slow.tocsin"
+    key.write_text("a secret that two sides share")
+    _run("bundle", slow, "--from", recording, "-o", bundle, "--key", key)
+    assert "signed (hmac-sha256)" in _run("verify", bundle, "--key", key).output
+    bundle.write_bytes(bundle.read_bytes().replace(b"on it", b"in it"))
+    assert "update_posted" in _run("verify", bundle, code=1).output
+
+
+def test_the_story_is_told_and_drawn(recording: Path, slow: str, tmp_path: Path) -> None:
+    assert "| level 3 reached |" in _run("timeline", slow, "--from", recording, "--markdown").stdout
+    _run("timeline", slow, "--from", recording, "--svg", tmp_path / "i.svg")
+    assert (tmp_path / "i.svg").read_text().startswith("<svg")
+
+
+def test_a_postmortem_is_written(recording: Path, slow: str, tmp_path: Path) -> None:
+    assert "# Postmortem: Late" in _run("postmortem", slow, "--from", recording).stdout
+    _run("postmortem", slow, "--from", recording, "-o", tmp_path / "review.md")
+    assert "![Timeline of" in (tmp_path / "review.md").read_text()
+    assert (tmp_path / "review.svg").exists()
+    _run("postmortem", slow, "--from", recording, "-o", tmp_path / "review.html")
+    assert "<svg" in (tmp_path / "review.html").read_text()
+
+
+def test_a_report_covers_a_range(recording: Path) -> None:
+    document = json.loads(
+        _run(
+            "report",
+            "--since",
+            "2026-03-01",
+            "--until",
+            "2026-03-03",
+            "--from",
+            recording,
+            "--json",
+        ).stdout
+    )
+    assert document["groups"][0]["incidents"] == 3
+
+
+def test_an_archive_is_read_as_a_bundle_is(recording: Path, slow: str, tmp_path: Path) -> None:
+    _run("archive", tmp_path / "a", "--from", recording)
+    assert "is whole" in _run("verify", tmp_path / "a").stdout
+    told = [
+        _run("timeline", slow, "--markdown", "--from", p).stdout
+        for p in (recording, tmp_path / "a")
+    ]
+    assert told[0] == told[1]
+    question = "SELECT worst FROM incidents WHERE system = 'slow'"
+    assert _run("sql", question, "--csv", "--from", tmp_path / "a").stdout.split() == [
+        "worst",
+        "critical",
+    ]
+
+
+def test_a_what_if_is_a_check(recording: Path, story: MemoryLog, tmp_path: Path) -> None:
+    policy = next(
+        version.policy
+        for version in asyncio.run(read_policies(story))
+        if version.policy.system == "shop"
+    )
+    document = policy_document(policy)
+    document["escalation"]["P0"][1]["after"] = "20s"
+    file = tmp_path / "policy.yaml"
+    with file.open("w") as out:
+        YAML().dump(document, out)
+    arguments = ("what-if", "--policy", file, "--from", recording)
+    assert "Bob earlier" in _run(*arguments, "--markdown", "--fail-if", "missed-p0>0").stdout
+    assert "pages>+5%" in _run(*arguments, "--fail-if", "pages>+5%", code=1).output
+
+
+def test_an_instant_is_what_a_person_means() -> None:
+    assert instant("2026-03-02T09:00:00") == EPOCH
+    assert instant("+90s", EPOCH) - EPOCH == instant("+1m30s", EPOCH) - EPOCH
+    assert EPOCH - period("90d", EPOCH) == EPOCH - period("2160h", EPOCH)
+    with pytest.raises(ValueError, match=r"write 2026-11-21T09:00:00Z or \+12m"):
+        instant("yesterday", EPOCH)
