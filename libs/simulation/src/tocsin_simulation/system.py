@@ -21,7 +21,7 @@ from ingestion.domain.answers import VERBS
 from ingestion.handlers import Door, Normaliser
 from notifier.handlers import Notifier
 from remediation.handlers import Remediator
-from tocsin_casebook import INCIDENTS, Casebook, InForce, Policies
+from tocsin_casebook import INCIDENTS, Casebook, InForce, Policies, Reconciler
 from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import IncidentState, fold
@@ -31,7 +31,7 @@ from tocsin_runtime.dead_lettering import DeadLetters
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.failures import Transient
 from tocsin_runtime.following import Follower
-from tocsin_runtime.ports import Handler, Publisher
+from tocsin_runtime.ports import Clock, Handler, Publisher
 from tocsin_runtime.records import Record
 from tocsin_simulation.channels import OpenGate, Providers
 from tocsin_simulation.clock import EPOCH, SimulatedClock
@@ -40,12 +40,16 @@ from tocsin_simulation.loop import Actor, running_loop
 from tocsin_simulation.memory_engine import MemoryEngine
 from tocsin_simulation.memory_groups import MemoryGroup
 from tocsin_simulation.memory_log import MemoryLog, registered_topics
+from tocsin_simulation.resting import RestingClock, Stir
 from tocsin_simulation.runners import World
 
 T = TypeVar("T")
 
 MOST_RETRIES = 200
 """Times a sender outside repeats what it heard no yes to; more means that something hangs."""
+
+FOR_EVER = timedelta(days=36_500)
+"""Longer than anything that is simulated."""
 
 STARTS_WITHIN = timedelta(seconds=1)
 """After which every service of a system without faults is up."""
@@ -100,6 +104,8 @@ class System:
         partitions: Of every topic that has several.
         services: Which run; tests plant bugs by replacing one.
         starts_at: What the wall clock shows when it is made.
+        calm: Nobody will die or be cut off, so time in which nothing can happen is passed over:
+            no heartbeats, no polling. What is told, and when, is the same.
     """
 
     def __init__(
@@ -111,6 +117,7 @@ class System:
         partitions: int = 2,
         services: Sequence[Service] | None = None,
         starts_at: datetime = EPOCH,
+        calm: bool = False,
     ) -> None:
         self.loop = running_loop()
         self.faults: Faults = faults or NoFaults()
@@ -122,10 +129,12 @@ class System:
         self.services = tuple(SERVICES if services is None else services)
         self.instances: dict[str, Instance] = {}
         self.crashes: list[Instance] = []
+        self.calm = calm
+        self.stir = Stir()
         self.groups = {
             service.name: MemoryGroup(
                 partitions,
-                session=timedelta(seconds=30),
+                session=FOR_EVER if calm else timedelta(seconds=30),
                 rebalance=timedelta(seconds=60),
             )
             for service in self.services
@@ -144,6 +153,7 @@ class System:
 
     def _heard(self, record: Record) -> None:
         self._last_append = self.loop.time()
+        self.stir.heard(self._last_append)
         if record.position.topic == "policies":
             self._policies.apply(record)
 
@@ -203,7 +213,7 @@ class System:
             dead_letter=DeadLetters(self.log, self.clock, service.name),
             clock=self.clock,
             budgets=Budgets(max_batch=50),
-            heartbeat=timedelta(seconds=10),
+            heartbeat=FOR_EVER if self.calm else timedelta(seconds=10),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(follower.run())
@@ -219,6 +229,10 @@ class System:
                 return
             most = faults.rates.step_by.total_seconds()
             self.clock.step(timedelta(seconds=faults.between(-most, most)))
+
+    def clock_of_a_service(self) -> Clock:
+        """What one process reads the time from."""
+        return RestingClock(self.clock, self.stir) if self.calm else self.clock
 
     # The world.
 
@@ -329,6 +343,11 @@ async def _forever(run: Callable[[], Awaitable[None]]) -> None:
     raise RuntimeError("this was to run for ever")
 
 
+def _rests(clock: Clock, reconciler: Reconciler) -> None:
+    if isinstance(clock, RestingClock):
+        clock.agenda = reconciler.agenda
+
+
 def _ingestion(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     del instance
     return Normaliser(publisher=system.publisher, policies=policies), ()
@@ -336,12 +355,14 @@ def _ingestion(system: System, instance: Instance, policies: Policies) -> tuple[
 
 def _classifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     instance.casebook = instance.casebook or Casebook(system.log)
+    clock = system.clock_of_a_service()
     handler = Classifier(
         casebook=instance.casebook,
         policies=policies,
         publisher=system.publisher,
-        clock=system.clock,
+        clock=clock,
     )
+    _rests(clock, handler.reconciler)
     policies.on_change(handler.reconciler.policy_changed)
     return handler, (handler.run,)
 
@@ -350,42 +371,49 @@ def _escalation_timer(
     system: System, instance: Instance, policies: Policies
 ) -> tuple[Handler, Runs]:
     instance.casebook = instance.casebook or Casebook(system.log)
+    clock = system.clock_of_a_service()
     handler = EscalationTimer(
         casebook=instance.casebook,
         policies=policies,
         publisher=system.publisher,
-        clock=system.clock,
+        clock=clock,
+        checkpoint_every=timedelta(days=1) if system.calm else timedelta(minutes=1),
     )
+    _rests(clock, handler.reconciler)
     policies.on_change(handler.reconciler.policy_changed)
     return handler, (handler.run, handler.checkpoints)
 
 
 def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     instance.casebook = instance.casebook or Casebook(system.log)
+    clock = system.clock_of_a_service()
     handler = Notifier(
         casebook=instance.casebook,
         policies=policies,
         publisher=system.publisher,
-        clock=system.clock,
+        clock=clock,
         channels=system.providers,
         gate=OpenGate(),
         instance=instance.name,
     )
+    _rests(clock, handler.reconciler)
     policies.on_change(handler.reconciler.policy_changed)
     return handler, (handler.run,)
 
 
 def _remediation(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     instance.casebook = instance.casebook or Casebook(system.log)
+    clock = system.clock_of_a_service()
     handler = Remediator(
         casebook=instance.casebook,
         policies=policies,
         publisher=system.publisher,
-        clock=system.clock,
+        clock=clock,
         http=system.world,
         command=system.world.command,
         instance=instance.name,
     )
+    _rests(clock, handler.reconciler)
     policies.on_change(handler.reconciler.policy_changed)
     return handler, (handler.run,)
 

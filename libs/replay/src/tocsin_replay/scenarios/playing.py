@@ -72,6 +72,7 @@ async def _play(policy: Policy, scenario: Scenario, folder: Path) -> Played:
         policies=[published(policy, by="a scenario")],
         partitions=1,
         starts_at=scenario.starts - STARTS_WITHIN,
+        calm=True,
     )
     await system.start()
     world = _World(system, policy, folder)
