@@ -320,6 +320,7 @@ class AmazonOfTheTest:
     def __init__(self, *, away: bool = False) -> None:
         self.key = amazons_key()
         self.confirmed: list[str] = []
+        self.fails = 0
         self._away = away
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sns.amazonaws.com")])
         made = (
@@ -342,6 +343,8 @@ class AmazonOfTheTest:
 
     async def confirm(self, url: str) -> None:
         self.confirmed.append(url)
+        if len(self.confirmed) <= self.fails:
+            raise BadCertificate("away")
 
     def message(self, kind: str, text: str, **more: str) -> dict[str, str]:
         envelope = {
@@ -389,6 +392,16 @@ async def test_a_subscription_is_confirmed_once_its_message_is_believed() -> Non
     )
     assert await an_answer_to(door, confirmation) == 202
     assert amazon.confirmed == [visit]
+
+
+async def test_a_visit_that_failed_is_made_again_with_the_next_attempt() -> None:
+    amazon = AmazonOfTheTest()
+    amazon.fails = 1
+    door = DoorUnderTest(keys=keys(cloudwatch=TOPIC), amazon=amazon)
+    visit = "https://sns.eu-south-1.amazonaws.com/?Action=ConfirmSubscription"
+    message = amazon.message("SubscriptionConfirmation", "x", SubscribeURL=visit, Token="t")
+    assert [await an_answer_to(door, message) for _ in range(3)] == [503, 202, 202]
+    assert amazon.confirmed == [visit, visit]
 
 
 @pytest.mark.parametrize(

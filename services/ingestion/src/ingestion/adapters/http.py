@@ -256,8 +256,9 @@ class HttpDoor:
             taken = await self._written_down(
                 source, received, dict(verified.labels), verified.once, trace
             )
-        self._senders.remember(source, verified)
+        # Remembered last: a visit that failed is made again with the sender's next attempt.
         await self._confirmed(taken.delivery.confirm_url)
+        self._senders.remember(source, verified)
         _accepted.add(len(taken.delivery.alerts), {"source": source.name})
         if taken.unheard:
             _unheard.add(1, {"source": source.name})
