@@ -302,15 +302,25 @@ def _place(marks: _Marks, finding: Finding) -> tuple[int, int]:
         scalar = not isinstance(value, CommentedMap | CommentedSeq)
         block = isinstance(value, LiteralScalarString | FoldedScalarString)
         if block and finding.line_in_value:
-            line, column = parent.lc.key(part)
+            line, column = _key_place(parent, part)
             return line + 1 + finding.line_in_value, column + 3
         unknown = finding.message.startswith("unknown key")
         line, column = (
-            parent.lc.value(part) if whole and scalar and not unknown else parent.lc.key(part)
+            parent.lc.value(part)
+            if whole and scalar and not unknown and part in (parent.lc.data or {})
+            else _key_place(parent, part)
         )
     else:
         line, column = parent.lc.item(part)
     return line + 1, column + 1
+
+
+def _key_place(parent: CommentedMap, part: str | int) -> tuple[int, int]:
+    """Where a key stands; a key that came with `<<` stands where the mapping does."""
+    place: tuple[int, int] = (
+        parent.lc.key(part) if part in (parent.lc.data or {}) else (parent.lc.line, parent.lc.col)
+    )
+    return place
 
 
 def _path(location: Location) -> str:
