@@ -19,8 +19,10 @@ from tocsin_cli import (
     archives,
     bundles,
     connection,
+    drills,
     letters,
     notifying,
+    policy_reading,
     policy_tests,
     postmortems,
     replaying,
@@ -55,6 +57,7 @@ app.add_typer(incident_app, name="incident")
 app.add_typer(topics_app, name="topics")
 app.add_typer(letters_app, name="dead-letters")
 replaying.register(app)
+drills.register(app)
 letters.register(letters_app)
 notifying.register(app)
 bundles.register(app)
@@ -64,6 +67,7 @@ archives.register(app)
 whatifs.register(app)
 rosters.register(app, policy_app)
 policy_tests.register(policy_app)
+policy_reading.register(policy_app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]

@@ -37,6 +37,7 @@ from tocsin_policy.document import (
     Threshold,
     Watch,
 )
+from tocsin_policy.drills import Rehearsal, drill_alert, rehearsals
 from tocsin_policy.durations import format_duration, parse_duration
 from tocsin_policy.escalation import levels_for, resolve, resolve_targets, severity_rank
 from tocsin_policy.expressions import values_of
@@ -118,6 +119,7 @@ __all__ = [
     "Problem",
     "PrometheusCall",
     "RedisCall",
+    "Rehearsal",
     "Review",
     "Role",
     "Rule",
@@ -134,6 +136,7 @@ __all__ = [
     "askable",
     "claim",
     "classify",
+    "drill_alert",
     "format_duration",
     "gaps",
     "group_key",
@@ -150,6 +153,7 @@ __all__ = [
     "policy_document",
     "policy_hash",
     "read_policy",
+    "rehearsals",
     "render",
     "render_line",
     "resolve",

@@ -84,6 +84,13 @@ class Opening:
             break
         return at.astimezone(UTC)
 
+    def whole_spans(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """Open spans that touch the time between two instants, uncut within a day around it."""
+        day = timedelta(days=1)
+        for begins_at, ends_at in self.spans(start - day, end + day):
+            if begins_at <= end and ends_at >= start:
+                yield begins_at, ends_at
+
     def spans(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
         """Open spans between two instants, cut to them; adjoining ones are one."""
         held: tuple[datetime, datetime] | None = None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import structlog
 from pydantic import ValidationError
 
 from ingestion.domain.answers import VERBS, Answer, Verb, answer_event
 from ingestion.domain.context import Context, Known, Memory, completed
 from ingestion.domain.delivery import Delivery, Given, Malformed, Received
+from ingestion.domain.drilling import drill_webhooks
 from ingestion.domain.normalising import UNCLAIMED, normalise, place_of, urgent
 from ingestion.domain.people import contact_of
 from ingestion.domain.sources import Sources
@@ -22,9 +24,16 @@ from tocsin_contracts.event import Cause, Event
 from tocsin_contracts.ids import derive, system_of
 from tocsin_contracts.incidents import IncidentFact
 from tocsin_runtime.events import outgoing
-from tocsin_runtime.failures import Poison
+from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Clock, Publisher
 from tocsin_runtime.records import Outgoing, Record
+
+log = structlog.get_logger()
+
+CATCH_UP = timedelta(minutes=30)
+"""How late a drill may still begin, after everything was down."""
+
+LOOK_EVERY = timedelta(seconds=10)
 
 RAW = "alerts.raw"
 RAW_URGENT = "alerts.raw.urgent"
@@ -408,3 +417,37 @@ def _received_at(record: Record) -> datetime:
         return received_at.astimezone(UTC) if received_at.tzinfo else record.recorded_at
     except (ValueError, OverflowError):
         return record.recorded_at
+
+
+class Rehearser:
+    """Posts the policies' drills at the door when they are due, as any source posts alerts.
+
+    Every instance does: the same drill at the same time is the same episode of the same alert, so
+    the second is a repeat.
+    """
+
+    def __init__(self, door: Door, policies: Policies, clock: Clock) -> None:
+        self._door = door
+        self._policies = policies
+        self._clock = clock
+        self._since = clock.now() - CATCH_UP
+
+    async def run(self) -> None:
+        """Post drills, for ever."""
+        while True:
+            await self.look()
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def look(self) -> None:
+        """Post what came due since the last look; all of it again if the log was away."""
+        now = self._clock.now()
+        try:
+            for policy in self._policies.all():
+                for body in drill_webhooks(policy, self._since, now):
+                    await self._door.accept(
+                        "alertmanager", body, content_type="application/json", traceparent=None
+                    )
+        except Transient as error:
+            log.warning("drill.put_off", reason=error.reason)
+            return
+        self._since = now

@@ -12,7 +12,7 @@ from ingestion.adapters.tails import KafkaTail
 from ingestion.domain.authentication import Key
 from ingestion.domain.sources import BUILT_IN, Sources
 from ingestion.domain.sources.source import Source
-from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
+from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser, Rehearser
 from ingestion.settings import IngestionSettings
 from tocsin_casebook import Policies
 from tocsin_runtime.adapters.kafka_connection import KafkaConnection
@@ -42,15 +42,16 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     lookups = LogLookups(runtime.reader, runtime.clock, tail)
     amazon = HttpAmazon()
     runtime.on_stop(amazon.stop)
+    handler = Door(
+        publisher=runtime.publisher,
+        policies=policies,
+        clock=runtime.clock,
+        sources=sources,
+        lookups=lookups,
+        people=settings.people,
+    )
     door = HttpDoor(
-        Door(
-            publisher=runtime.publisher,
-            policies=policies,
-            clock=runtime.clock,
-            sources=sources,
-            lookups=lookups,
-            people=settings.people,
-        ),
+        handler,
         runtime.clock,
         webhook_token=settings.webhook_token,
         api_token=settings.api_token,
@@ -78,6 +79,7 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     # behind all it has fetched of the other lane. The stage keeps no state, so two may run it.
     runtime.consume(stage, (RAW_URGENT,), group=URGENT_GROUP)
     runtime.consume(stage, (RAW,), engine=EngineName.FAUST)
+    runtime.background("drills", Rehearser(handler, policies, runtime.clock).run)
     runtime.serve(door.application, settings.host, settings.port)
 
 
