@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import structlog
 
 from notifier.adapters.local_gate import LocalGate
-from notifier.domain.outcomes import Delivered, Outcome
+from notifier.domain.outcomes import Delivered, Outcome, Unwell
 from notifier.handlers import WORKERS, Notifier
 from notifier.ports import Channel, Sending
 from tocsin_casebook import Casebook, Policies
@@ -68,23 +69,32 @@ class Slow:
 CALLED: list[tuple[timedelta, str]] = []
 
 
-def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
-    instance.casebook = instance.casebook or Casebook(system.log)
-    channels: Mapping[str, Channel] = {"pagerduty": Slow(system.clock, CALLED)}
-    handler = Notifier(
-        casebook=instance.casebook,
-        policies=policies,
-        publisher=system.publisher,
-        clock=system.clock,
-        channels=channels,
-        gate=LocalGate(system.clock),
-        instance=instance.name,
-    )
-    policies.on_change(handler.reconciler.policy_changed)
-    return handler, (handler.run,)
+def _notifier(
+    channel: Callable[[Clock], Channel],
+) -> Callable[[System, Instance, Policies], tuple[Handler, Runs]]:
+    def build(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+        instance.casebook = instance.casebook or Casebook(system.log)
+        handler = Notifier(
+            casebook=instance.casebook,
+            policies=policies,
+            publisher=system.publisher,
+            clock=system.clock,
+            channels={"pagerduty": channel(system.clock)},
+            gate=LocalGate(system.clock),
+            instance=instance.name,
+        )
+        policies.on_change(handler.reconciler.policy_changed)
+        return handler, (handler.run,)
+
+    return build
 
 
-SLOW = [replace(one, build=_notifier) if one.name == "notifier" else one for one in SERVICES]
+SLOW = [
+    replace(one, build=_notifier(lambda clock: Slow(clock, CALLED)))
+    if one.name == "notifier"
+    else one
+    for one in SERVICES
+]
 
 
 @scenario(both_page, services=SLOW)
@@ -101,3 +111,40 @@ async def test_a_provider_that_hangs_on_noise_is_called_for_the_worst_at_once(
     assert len(noise) == WORKERS
     [worst] = [at for at, severity in within if severity == "critical"]
     assert minutes(5) <= worst < minutes(5) + timedelta(seconds=30)
+
+
+class Away:
+    """A provider that is away for the first ten minutes."""
+
+    def __init__(self, clock: Clock, told: list[Sending]) -> None:
+        self._clock = clock
+        self._told = told
+        self._back_at = clock.now() + minutes(10)
+
+    async def send(self, sending: Sending) -> Outcome:
+        if self._clock.now() < self._back_at:
+            return Unwell("unreachable")
+        self._told.append(sending)
+        return Delivered()
+
+
+TOLD: list[Sending] = []
+AWAY = [
+    replace(one, build=_notifier(lambda clock: Away(clock, TOLD)))
+    if one.name == "notifier"
+    else one
+    for one in SERVICES
+]
+
+
+@scenario(both_page, services=AWAY)
+async def test_what_is_sent_late_says_by_how_much(system: Timeline) -> None:
+    TOLD.clear()
+    system.at(minutes=0).push(an_alert("Outage", severity="critical", system="shop"))
+    system.at(minutes=30).push(an_alert("Another", severity="critical", system="shop"))
+    await system.play(until=minutes(40))
+    late, prompt = (one for one in TOLD if one.purpose is Purpose.PAGE)
+    first, _, rest = late.message.body.partition("\n")
+    assert re.fullmatch(r"Sent 1[0-5]m late\.", first)
+    assert rest.startswith("Outage")
+    assert "late" not in prompt.message.body

@@ -22,7 +22,7 @@ from notifier.domain.outcomes import (
 from notifier.domain.pacing import RATES, Asking, Rate
 from notifier.domain.redacting import Redactor
 from notifier.domain.wanted import unwanted
-from notifier.domain.wording import names_of
+from notifier.domain.wording import names_of, sent_late
 from notifier.ports import Channel, Earlier, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
@@ -325,7 +325,7 @@ class Notifier:
             address=contact.email if contact is not None else None,
             phone=contact.phone if contact is not None else None,
             handle=contact.slack if contact is not None else None,
-            message=held.message,
+            message=sent_late(held.message, self._clock.now() - held.requested_at),
             title=state.title,
             service=state.service,
             status=str(state.status),

@@ -23,6 +23,7 @@ from tocsin_policy import (
 from tocsin_policy.document import Naming
 
 _MOST_ALERTS = 10
+_LATE = timedelta(minutes=1)
 
 
 def message_for(state: IncidentState, policy: Policy, want: Wanted, now: datetime) -> Message:
@@ -37,6 +38,18 @@ def message_for(state: IncidentState, policy: Policy, want: Wanted, now: datetim
     if channel is not None:
         name = channel.templates.get(name, channel.templates.get(purpose, name))
     return render(policy, name, _variables(state, policy, want, now), purpose)
+
+
+def sent_late(message: Message, by: timedelta) -> Message:
+    r"""The message, which says so if it comes a minute or more after it was owed.
+
+    >>> sent_late(Message(subject="down", body="It is down."), timedelta(minutes=25)).body
+    'Sent 25m late.\nIt is down.'
+    """
+    if by < _LATE:
+        return message
+    late = format_duration(timedelta(minutes=by // timedelta(minutes=1)))
+    return message.model_copy(update={"body": f"Sent {late} late.\n{message.body}"})
 
 
 def names_of(state: IncidentState, policy: Policy) -> tuple[str, str]:
