@@ -178,6 +178,29 @@ def test_percentiles_are_values_that_occurred() -> None:
     assert spread([None]) is None
 
 
+def test_what_a_runbook_calls_success_is_judged(told: Measures, story: MemoryLog) -> None:
+    policy = a_policy(
+        "slow",
+        success={
+            "time_to_resolve": {"critical": "30m", "minor": "1h"},
+            "time_to_detect": "1m",
+            "fewer_a_month": 31,
+            "reviewed_within": "48h",
+        },
+    )
+    versions = asyncio.run(read_policies(story))
+    incidents = asyncio.run(summaries(story, versions, EPOCH, EPOCH + DAY))
+    found = measures(incidents, {"slow": policy}, EPOCH, EPOCH + DAY)
+    assert [(one.what, one.measured, one.met) for one in found.success] == [
+        ("mean time to resolve critical", "32 min", False),
+        ("mean time to resolve minor", "nothing to judge by", None),
+        ("mean time to detect", "0.0 s", True),
+        ("incidents a month", "30.0", True),
+        ("reviews published", "nothing to judge by", None),
+    ]
+    assert told.success == ()
+
+
 def test_nothing_to_report_is_a_report_too() -> None:
     found = measures([], {}, EPOCH, EPOCH + DAY)
     assert found.groups[0].acknowledge is None

@@ -106,6 +106,20 @@ class Worst(Measured):
     pages_to_nothing: int
 
 
+class Judged(Measured):
+    """What a runbook calls success, and how it was.
+
+    Attributes:
+        met: Absent where nothing happened by which to judge.
+    """
+
+    system: str
+    what: str
+    target: str
+    measured: str
+    met: bool | None
+
+
 class Measures(Measured):
     """How it went."""
 
@@ -115,6 +129,7 @@ class Measures(Measured):
     noise: Noise
     people: tuple[Person, ...]
     worst: tuple[Worst, ...]
+    success: tuple[Judged, ...] = ()
 
 
 async def summaries(
@@ -171,7 +186,64 @@ def measures(
         noise=_noise(incidents),
         people=_people(incidents, policies),
         worst=_worst(incidents),
+        success=tuple(
+            judged
+            for system in sorted(policies)
+            for judged in _judged(
+                policies[system],
+                [one for one in incidents if one.system == system],
+                until - since,
+            )
+        ),
     )
+
+
+def _judged(policy: Policy, incidents: Sequence[Summary], length: timedelta) -> Iterable[Judged]:
+    """The success metrics of a policy, each against what was."""
+    success = policy.success
+    if success is None:
+        return
+
+    def mean(what: str, target: timedelta, held: Spread | None) -> Judged:
+        return Judged(
+            system=policy.system,
+            what=what,
+            target=f"below {duration(target)}",
+            measured="nothing to judge by" if held is None else duration(held.mean),
+            met=None if held is None else held.mean < target,
+        )
+
+    for severity, target in success.time_to_resolve.items():
+        took = (one.time_to_resolve for one in incidents if one.worst == severity)
+        yield mean(f"mean time to resolve {severity}", target, spread(took))
+    if success.time_to_detect is not None:
+        took = (one.time_to_detect for one in incidents)
+        yield mean("mean time to detect", success.time_to_detect, spread(took))
+    if success.fewer_a_month is not None:
+        a_month = len(incidents) * (timedelta(days=30) / length)
+        yield Judged(
+            system=policy.system,
+            what="incidents a month",
+            target=f"fewer than {success.fewer_a_month}",
+            measured=f"{a_month:.1f}",
+            met=a_month < success.fewer_a_month,
+        )
+    if success.reviewed_within is not None:
+        owed = [one for one in incidents if one.review_due_at is not None and one.resolved_at]
+        done = [
+            one
+            for one in owed
+            if one.reviewed_at is not None
+            and one.resolved_at is not None
+            and one.reviewed_at - one.resolved_at <= success.reviewed_within
+        ]
+        yield Judged(
+            system=policy.system,
+            what="reviews published",
+            target=f"all within {duration(success.reviewed_within)}",
+            measured=f"{len(done)} of {len(owed)}" if owed else "nothing to judge by",
+            met=len(done) == len(owed) if owed else None,
+        )
 
 
 def _rank(ranks: Mapping[tuple[str, str], int], name: str) -> str:
@@ -360,10 +432,15 @@ def measures_table(found: Measures) -> Rendered:
         worst.add_row(
             alert.name, str(alert.incidents), str(alert.pages), str(alert.pages_to_nothing)
         )
+    success = Table("success", "by", "target", "measured", "", box=None)
+    for one in found.success:
+        verdict = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "-"}[one.met]
+        success.add_row(one.system, one.what, one.target, one.measured, verdict)
     noise = found.noise
     return Rendered(
         times,
         "",
+        *((success, "") if found.success else ()),
         people,
         "",
         worst,
