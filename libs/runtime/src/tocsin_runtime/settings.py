@@ -47,6 +47,8 @@ class RuntimeSettings(BaseSettings):
         env_prefix="TOCSIN_",
         extra="ignore",
         frozen=True,
+        # What is refused may be, or hold, a secret, and the refusal goes to a log.
+        hide_input_in_errors=True,
         secrets_dir=SECRETS if SECRETS.is_dir() else None,
     )
 
