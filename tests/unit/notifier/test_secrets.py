@@ -20,6 +20,7 @@ import structlog
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from pydantic import ValidationError
 
 from notifier.adapters.calling import Caller
 from notifier.adapters.guarded import Guarded
@@ -258,3 +259,20 @@ def test_settings_show_no_secret_whoever_prints_them() -> None:
     shown = f"{SETTINGS!r} {SETTINGS} {SETTINGS.model_dump_json()} {json.dumps(str(SETTINGS))}"
     assert not holds_a_secret(shown)
     assert SIGNING not in shown
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"kind": "pagerduty", "routing_key": CANARY, "rest_token": CANARY},
+        {"kind": "carrier-pigeon", "token": CANARY},
+        {"kind": "webhook", "url": CANARY, "secret": CANARY},
+        {"kind": "slack", "url": CANARY, "tokn": CANARY},
+        {"kind": "sms", "token": CANARY, "account": CANARY, "sender": CANARY},
+    ],
+)
+def test_settings_that_are_refused_show_no_secret_either(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError) as refused:
+        NotifierSettings.model_validate({"channels": {"a": wrong}})
+    assert not holds_a_secret(str(refused.value))
+    assert "channels.a" in str(refused.value)
