@@ -53,26 +53,30 @@ class Played:
         return tuple(step.recorded for step in self.steps)
 
 
-def play(policy: Policy, scenario: Scenario, folder: Path, *, seed: int = 0) -> Played:
+def play(
+    policy: Policy, scenario: Scenario, folder: Path, *, seed: int = 0, calm: bool = True
+) -> Played:
     """What comes of a scenario under a policy.
 
     Args:
         folder: Where its payloads are.
         seed: Of the order in which processes take their turns; what is told does not depend on it.
+        calm: Pass over time in which nothing can come due, rather than to look every second; what
+            is told does not depend on it either.
 
     Raises:
         CannotHappen: Something is given that makes no sense when its time has come.
         OSError: A payload cannot be read.
     """
-    return simulate(_play(policy, scenario, folder), seed=seed)
+    return simulate(_play(policy, scenario, folder, calm=calm), seed=seed)
 
 
-async def _play(policy: Policy, scenario: Scenario, folder: Path) -> Played:
+async def _play(policy: Policy, scenario: Scenario, folder: Path, *, calm: bool) -> Played:
     system = System(
         policies=[published(policy, by="a scenario")],
         partitions=1,
         starts_at=scenario.starts - STARTS_WITHIN,
-        calm=True,
+        calm=calm,
     )
     await system.start()
     world = _World(system, policy, folder)
