@@ -71,6 +71,12 @@ async def test_a_bomb_or_a_broken_stream_is_refused_and_leaves_nothing(
     assert door.written() == 0
 
 
+async def test_a_stranger_who_would_have_to_sign_sends_no_more_than_a_mebibyte() -> None:
+    door = DoorUnderTest(keys=keys(github="s"), max_body_bytes=4_000_000)
+    answer = await door.send("POST", "/v1/webhooks/github", b" " * 1_100_000, token=None)
+    assert answer.status_code == 413
+
+
 async def test_nesting_has_an_end() -> None:
     door = DoorUnderTest()
     deep = b'{"alerts":' + b"[" * 40_000 + b"]" * 40_000 + b"}"

@@ -237,9 +237,11 @@ class HttpDoor:
         received = Received(b"", now, headers, whole, base + whole)
         if self._senders.knows_by_headers(source):
             verified = await self._verified(source, received)  # a stranger's body is not even read
-            received = Received(await self._body(request), now, headers, whole, base + whole)
+            body = await self._body(request, source)
+            received = Received(body, now, headers, whole, base + whole)
         else:
-            received = Received(await self._body(request), now, headers, whole, base + whole)
+            body = await self._body(request, source)
+            received = Received(body, now, headers, whole, base + whole)
             verified = await self._verified(source, received)
         if isinstance(source.scheme, Token) and source.scheme.parameter:
             received = replace(received, path=path)  # a secret in it must not be kept
@@ -306,9 +308,10 @@ class HttpDoor:
         except BadCertificate as error:
             raise _refuse(503, "not_confirmed", str(error)) from error
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request, source: Source) -> bytes:
+        most = min(self._max_body, source.most_bytes)
         try:
-            return await read_body(request, most=self._max_body, within=self._read_timeout)
+            return await read_body(request, most=most, within=self._read_timeout)
         except Unreadable as error:
             raise _Refused(error.refusal) from error
 

@@ -22,7 +22,7 @@ from ingestion.domain.reading import (
     present,
     read,
 )
-from ingestion.domain.sources.source import Documentation, Source
+from ingestion.domain.sources.source import MANY_ALERTS_BYTES, Documentation, Source
 from tocsin_contracts.alerts import ObservationStatus
 
 
@@ -76,5 +76,6 @@ def seen(alert: WebhookAlert) -> Seen:
 SOURCE = Source(
     name="alertmanager",
     parse=parse,
+    most_bytes=MANY_ALERTS_BYTES,
     documentation=Documentation("Alertmanager's webhook receiver, payload version 4"),
 )

@@ -28,7 +28,7 @@ from ingestion.domain.reading import (
     short,
     text,
 )
-from ingestion.domain.sources.source import Documentation, Source
+from ingestion.domain.sources.source import MANY_ALERTS_BYTES, Documentation, Source
 from tocsin_contracts.alerts import ObservationStatus
 
 STRUCTURED = "application/cloudevents"
@@ -158,6 +158,7 @@ def _annotations(content: Mapping[str, Any], data: object) -> dict[str, str]:
 SOURCE = Source(
     name="cloudevents",
     parse=parse,
+    most_bytes=MANY_ALERTS_BYTES,
     headers=tuple(f"ce-{name}" for name in ATTRIBUTES),
     documentation=Documentation(
         "CloudEvents 1.0: binary, structured, batch",

@@ -30,7 +30,7 @@ from ingestion.domain.reading import (
     short,
     text,
 )
-from ingestion.domain.sources.source import Documentation, Source
+from ingestion.domain.sources.source import MANY_ALERTS_BYTES, Documentation, Source
 from tocsin_contracts.alerts import ObservationStatus
 
 _Text = Annotated[str, Field(min_length=1, max_length=2_000)]
@@ -197,6 +197,7 @@ def mapped_source(name: str, mapping: AlertMapping) -> Source:
     return Source(
         name=name,
         parse=made.parse,
+        most_bytes=MANY_ALERTS_BYTES,
         scheme=Token(parameter=mapping.parameter),
         headers=made.headers,
         documentation=Documentation("JSON, mapped by expressions of the settings"),

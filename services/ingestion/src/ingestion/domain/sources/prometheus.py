@@ -26,6 +26,7 @@ from ingestion.domain.reading import (
     present,
 )
 from ingestion.domain.sources.source import (
+    MANY_ALERTS_BYTES,
     Documentation,
     Refusal,
     Reply,
@@ -206,6 +207,7 @@ def _coded(status: int, code: int, message: str) -> Reply:
 SOURCE = Source(
     name="prometheus",
     parse=parse,
+    most_bytes=MANY_ALERTS_BYTES,
     routes=("POST /api/v2/alerts", "POST /api/v1/alerts"),
     answered=answered,
     refused=refused,

@@ -12,6 +12,10 @@ from ingestion.domain.delivery import Delivery, Malformed, Received
 
 RETRY_AFTER_SECONDS = 5
 
+ONE_MEBIBYTE = 1024 * 1024
+MANY_ALERTS_BYTES = 5 * ONE_MEBIBYTE
+"""Of sources that send many alerts at once and prove themselves before they send them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -122,6 +126,8 @@ class Source:
         headers: Request headers the parser needs, kept with the bytes.
         keeps: A body that cannot be read is kept, dead-lettered and answered as taken: such a
             sender would repeat it for ever, and nobody looks at its errors. Else it is refused.
+        most_bytes: A body is never larger; the settings may allow less. A sender that signs is
+            known only once all of its body is in memory, so that this bounds what strangers cost.
         busy: The status for more than its rate.
         for_people: People's tools speak it too, so that their token counts as well.
     """
@@ -135,5 +141,6 @@ class Source:
     refused: Callable[[Refusal], Reply] = refused
     headers: tuple[str, ...] = ()
     keeps: bool = True
+    most_bytes: int = ONE_MEBIBYTE
     busy: int = 503
     for_people: bool = False
