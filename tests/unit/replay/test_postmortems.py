@@ -77,6 +77,21 @@ def test_a_placeholder_the_log_has_no_answer_to_is_for_people() -> None:
     )
 
 
+def test_a_table_in_the_middle_of_a_line_goes_below_it() -> None:
+    written = postmortem(RECORDED, _policy("- **Impact**: {{ impact }}\nand {{ title }}\n"))
+    assert written.startswith("- **Impact**: \n\n|  |  |\n|---|---|\n")
+    assert written.endswith("and GlobalServiceUnavailable\n")
+
+
+def test_action_items_below_the_head_of_a_table_are_its_rows() -> None:
+    template = "| Action | Owner | Due |\n|---|---|---|\n{{ action_items }}\n"
+    assert postmortem(RECORDED, _policy(template)).splitlines() == [
+        "| Action | Owner | Due |",
+        "|---|---|---|",
+        "| test the backup (Alice, noted 09:01:30) | ✎ | ✎ |",
+    ]
+
+
 def test_every_section_can_be_asked_for() -> None:
     template = "\n\n".join(f"{{{{ {name} }}}}" for name in SECTIONS)
     assert "✎" not in postmortem(RECORDED, _policy(template))

@@ -249,14 +249,41 @@ def _rendered(text: str, values: Mapping[str, str]) -> str:
     if any(isinstance(node, _FORBIDDEN) for node in tree.find_all(nodes.Node)):
         raise ValueError("a template may neither compute nor call")
     most = MOST_TEXT + sum(map(len, values.values()))
+    blocks = frozenset(
+        value for value in values.values() if "\n" in value or value.startswith("- ")
+    )
     parts: list[str] = []
     length = 0
+    line = ""
     for part in _ENVIRONMENT.from_string(text).generate(**values):
-        parts.append(part)
-        length += len(part)
+        put = _placed(part, line) if part in blocks else part
+        parts.append(put)
+        line = (line + put)[-_LINE:]
+        length += len(put)
         if length > most:
             return "".join(parts)[: most - 1] + "…"
     return "".join(parts)
+
+
+_LINE = 500
+"""Characters before a placeholder that are looked at to place what it stands for."""
+
+_HEAD_OF_A_TABLE = re.compile(r"^(?P<head>\|.*\|)\n\|[-:| ]+\|\n\Z", re.MULTILINE)
+
+
+def _placed(block: str, before: str) -> str:
+    """A block as it fits where a template put it.
+
+    Below the head of a table a list becomes its rows, the columns nobody filled marked; in the
+    middle of a line a block goes below it.
+    """
+    head = _HEAD_OF_A_TABLE.search(before)
+    if head is not None and block.startswith("- "):
+        columns = head["head"].count("|") - 1
+        rest = f" {MARK} |" * (columns - 1)
+        items = (line.removeprefix("- [ ] ").removeprefix("- ") for line in block.splitlines())
+        return "\n".join(f"| {item} |{rest}" for item in items)
+    return block if before.rpartition("\n")[2].strip() == "" else f"{_AGAIN}{block}"
 
 
 # The sections. Each takes what is known and returns Markdown.
@@ -549,6 +576,11 @@ def _required(found: Summary, _: Sequence[Recorded], policy: Policy | None) -> s
     return "\n".join(lines)
 
 
+def _definition(found: Summary, policy: Policy | None) -> str:
+    severity = policy.severity(found.worst) if policy is not None else None
+    return severity.definition if severity is not None else "-"
+
+
 def _required_of_people(found: Summary, severity: Severity) -> Iterator[str]:
     if severity.updates is not None:
         outcomes = [update.outcome for update in found.updates]
@@ -604,6 +636,15 @@ SECTIONS: dict[str, _Say] = {
     "severity": lambda found, _, __: text(found.worst),
     "status": lambda found, _, __: found.status,
     "date": lambda found, _, __: f"{found.opened_at:%Y-%m-%d}",
+    "opened_date": lambda found, _, __: f"{found.opened_at:%Y-%m-%d}",
+    "opened_time": lambda found, _, __: f"{found.opened_at:%H:%M:%S} UTC",
+    "rule": lambda found, _, __: text(found.rule),
+    "reason": lambda found, _, __: text(found.reason),
+    "definition": lambda found, _, policy: text(_definition(found, policy)),
+    "playbook": lambda found, _, __: text(found.playbook or "-"),
+    "by": lambda found, _, __: text(found.resolved_by or "its alerts"),
+    "review_due": lambda found, _, __: _at(found.review_due_at),
+    "reviewed_at": lambda found, _, __: _at(found.reviewed_at),
     "began_at": lambda found, _, __: _at(found.began_at),
     "opened_at": lambda found, _, __: _at(found.opened_at),
     "acknowledged_at": lambda found, _, __: _at(found.answered_at),
