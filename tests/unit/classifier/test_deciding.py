@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from classifier.domain.deciding import Decision, Delivery, decide
+from classifier.domain.duty import owed
 from classifier.domain.holdings import Holdings
 from tocsin_casebook import InForce
 from tocsin_contracts import incidents as facts
@@ -16,12 +17,11 @@ from tocsin_contracts.dispositions import Disposition, Outcome
 from tocsin_contracts.event import Cause, Event
 from tocsin_contracts.ids import derive
 from tocsin_incident import Book, IncidentState
-from tocsin_policy import policy_hash
+from tocsin_policy import DRILL_LABEL, Policy, policy_hash
 from tocsin_testkit.policies import a_policy
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 POLICY = a_policy()
-IN_FORCE = InForce(POLICY, policy_hash(POLICY))
 FIRING, RESOLVED = ObservationStatus.FIRING, ObservationStatus.RESOLVED
 
 
@@ -42,7 +42,8 @@ def seen(number: int, *, status: ObservationStatus = FIRING, **changes: Any) -> 
 class World:
     """A book, its index, and the classifier's decisions folded into both."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self.in_force = InForce(policy, policy_hash(policy))
         self.book = Book()
         self.holdings = Holdings()
         self.offset = 0
@@ -62,7 +63,7 @@ class World:
         decision = decide(
             [Delivery(event, observed, Cause(event=event.id))],
             key="shop",
-            in_force=IN_FORCE,
+            in_force=self.in_force,
             find=self.book.expected,
             holdings=self.holdings,
             now=now,
@@ -251,3 +252,65 @@ def test_the_same_record_twice_in_one_batch_is_disposed_of_alike(world: World) -
     ]
     ended = seen(1, status=RESOLVED)
     assert world.outcomes(ended, ended) == [("cleared", "resolved"), ("cleared", "resolved")]
+
+
+FLAPPING = a_policy(
+    grouping={
+        "by": ["alertname"],
+        "reopen_within": "30m",
+        "auto_resolve_after": "1m",
+        "flapping": {"changes": 4, "within": "20m"},
+    }
+)
+
+
+def comes_and_goes(world: World, times: int) -> list[tuple[str, str]]:
+    """One alert fires and ends every two minutes; what becomes of each firing."""
+    said = []
+    for turn in range(times):
+        began = NOW + timedelta(minutes=2 * turn)
+        ended = began + timedelta(minutes=1)
+        said += world.outcomes(seen(1, starts_at=began), now=began)
+        world.see(seen(1, starts_at=began, status=RESOLVED, ends_at=ended), now=ended)
+    return said
+
+
+def test_an_alert_that_comes_and_goes_is_paused_and_keeps_its_incident() -> None:
+    world = World(FLAPPING)
+    assert comes_and_goes(world, 4) == [
+        ("opened", "new_group"),
+        ("attached", "same_group"),
+        ("paused", "flapping"),
+        ("paused", "flapping"),
+    ]
+    assert len(world.incident.alerts) == 4
+
+
+def test_a_paused_alert_seen_again_after_a_crash_is_paused_again() -> None:
+    world = World(FLAPPING)
+    comes_and_goes(world, 3)
+    again = seen(1, starts_at=NOW + timedelta(minutes=4))
+    assert world.outcomes(again, now=NOW + timedelta(minutes=9)) == [("paused", "flapping")]
+
+
+def test_an_incident_does_not_end_while_its_alert_may_come_back() -> None:
+    calm, flapping = World(FLAPPING), World(FLAPPING)
+    comes_and_goes(calm, 1)
+    comes_and_goes(flapping, 3)
+    in_force = InForce(FLAPPING, policy_hash(FLAPPING))
+    for world, wait in ((calm, timedelta(minutes=1)), (flapping, timedelta(minutes=20))):
+        state = world.incident
+        assert state.clear_since is not None
+        due_at = state.clear_since + wait
+        before = owed(state, in_force, due_at - timedelta(seconds=1), 1, holder=lambda *_: None)
+        assert (before.events, before.next_at) == ((), due_at)
+        [event] = owed(state, in_force, due_at, 1, holder=lambda *_: None).events
+        assert isinstance(event.fact, facts.AutoResolved)
+
+
+def test_a_drill_joins_nothing_that_is_real(world: World) -> None:
+    real = seen(1)
+    drill = seen(2, status=FIRING, labels={DRILL_LABEL: "failover"})
+    assert world.outcomes(real, drill) == [("opened", "new_group"), ("opened", "new_group")]
+    drills = {state.drill for state in world.book.settled().values()}
+    assert drills == {True, False}

@@ -129,13 +129,13 @@ def _applies(kind: type[F]) -> Callable[[_Apply[F]], _Apply[F]]:
 
 
 @_applies(facts.AlertsAttached)
-def _attached(state: IncidentState, _: Event[Fact], fact: facts.AlertsAttached) -> Changes:
+def _attached(state: IncidentState, event: Event[Fact], fact: facts.AlertsAttached) -> Changes:
     alerts = dict(state.alerts)
     for alert in fact.alerts:
         alerts.setdefault(episode(alert.fingerprint, alert.starts_at), HeldAlert(alert=alert))
     if len(alerts) == len(state.alerts):
         return Reason.NOTHING_NEW
-    return {"alerts": alerts, "clear_since": None}
+    return {"alerts": alerts, "clear_since": None, "joined_at": event.occurred_at}
 
 
 @_applies(facts.AlertsCleared)

@@ -189,6 +189,7 @@ class IncidentState(Value):
         level: Highest level reached in this generation at this severity; 0 before the first.
         acknowledged_at: Start of the acknowledgement in force, if one is.
         first_acknowledged_at: The first acknowledgement ever, for targets and the postmortem.
+        joined_at: When alerts last joined it after its opening.
         clear_since: When the last firing alert cleared, while none fires.
         seen: Ids of every fact folded or ignored, so that a repeat changes nothing.
         last_offset: Offset of the newest fact folded, where the log gave one.
@@ -242,6 +243,7 @@ class IncidentState(Value):
 
     alerts: dict[str, HeldAlert] = Field(default_factory=dict)
     clear_since: Instant | None = None
+    joined_at: Instant | None = None
     unattached: tuple[Alert, ...] = ()
 
     updates: int = 0

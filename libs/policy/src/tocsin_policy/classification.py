@@ -66,7 +66,7 @@ def classify(
             if said is None:
                 return _classified(policy, rule, labels, annotations, considered, near)
             why = said
-            close = True
+            close = bool(rule.matchers) or _said_value(policy, rule, values)
         considered.append((rule.name, why))
         if close and len(near) < MOST_NEAR_MISSES:
             near.append(f"{rule.name}: {why}"[:_TITLE])
@@ -84,6 +84,12 @@ def classify(
         considered=tuple(considered),
         near_misses=tuple(near),
     )
+
+
+def _said_value(policy: Policy, rule: Rule, values: Mapping[str, float]) -> bool:
+    """Whether the alert speaks of what the rule's threshold is about at all."""
+    threshold = policy.thresholds.get(rule.threshold or "")
+    return threshold is not None and threshold.value in values
 
 
 def _but_for(missed: Matcher, left: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:

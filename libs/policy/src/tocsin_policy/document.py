@@ -269,7 +269,11 @@ class ClassificationRules(Part):
 
 
 class Flapping(Part):
-    """An alert that comes and goes this often within this time is flapping."""
+    """An alert that begins or ends this often within this time is flapping.
+
+    It keeps its incident: nobody is paged anew, and the incident does not resolve by itself until
+    the alert has been quiet that long.
+    """
 
     changes: Annotated[int, Field(ge=2, le=1000)] = 6
     within: Duration = timedelta(minutes=30)
@@ -280,12 +284,13 @@ class Grouping(Part):
 
     Attributes:
         wait: Levels are counted from this long after the opening, so that a page knows more.
-        interval: News of alerts that joined is told at most this often.
+        interval: News of alerts that joined is told where updates are, at most this often;
+            absent means never.
     """
 
     by: tuple[_LabelName, ...] = ("alertname",)
     wait: Duration = timedelta()
-    interval: Duration = timedelta(minutes=5)
+    interval: Duration | None = None
     reopen_within: Duration
     auto_resolve_after: Duration
     flapping: Flapping | None = None

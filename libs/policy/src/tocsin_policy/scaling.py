@@ -47,6 +47,9 @@ def scaled(policy: Policy, divisor: float) -> Policy:
     grouping = _divided(
         policy.grouping, divided, "wait", "interval", "reopen_within", "auto_resolve_after"
     )
+    if grouping.flapping is not None:
+        flapping = _divided(grouping.flapping, divided, "within")
+        grouping = grouping.model_copy(update={"flapping": flapping})
     # Built anew rather than copied: a copy would carry along what the original has cached.
     return Policy(
         **{

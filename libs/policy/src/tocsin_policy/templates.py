@@ -62,6 +62,7 @@ VARIABLES: Mapping[str, str] = {
     "call": "what exactly that step would do",
     "risk": "how dangerous it is",
     "approvals": "how many people must agree",
+    "firing": "how many of its alerts fire",
     "alerts": "list of alerts, each with name, labels and annotations",
 }
 """Variables a template may use. One that has no value for a message is empty."""
@@ -77,6 +78,10 @@ DEFAULTS: Mapping[str, Template] = {
     "opened": Template(
         subject="[{{ severity }}] {{ title }}",
         body="{{ incident }} opened at {{ opened_at }}: {{ reason }}",
+    ),
+    "joined": Template(
+        subject="[{{ severity }}] more alerts: {{ title }}",
+        body="{{ firing }} alerts of {{ incident }} fire now.",
     ),
     "acknowledged": Template(
         subject="[{{ severity }}] acknowledged: {{ title }}",

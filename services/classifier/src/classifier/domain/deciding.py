@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from classifier.domain.flapping import flaps
 from classifier.domain.holdings import Holdings, joinable, reopenable
 from tocsin_casebook import InForce
 from tocsin_contracts import incidents as facts
@@ -26,6 +27,7 @@ SOURCE = "tocsin/classifier"
 
 _NEW_GROUP = "new_group"
 _SAME_GROUP = "same_group"
+_FLAPPING = "flapping"
 
 Find = Callable[[str], IncidentState | None]
 
@@ -181,6 +183,8 @@ class _Deciding:
         classified = classify(self._policy, seen.labels, seen.annotations)
         group = group_key(self._policy, seen.labels)
         plan, outcome, reason = self._join(group, seen)
+        if self._flaps(plan.incident, seen):
+            outcome, reason = Outcome.PAUSED, _FLAPPING
         plan.attach.append(self._alert(delivery, seen))
         plan.attached_by = plan.attached_by or (delivery, seen)
         self._planned[key] = plan.incident
@@ -200,9 +204,19 @@ class _Deciding:
             rule = classify(self._policy, seen.labels, seen.annotations).rule
             if next(iter(state.alerts)) == key:
                 return self._disposition(seen, Outcome.OPENED, _NEW_GROUP, held_in, rule)
+            if self._flaps(held_in, seen):
+                return self._disposition(seen, Outcome.PAUSED, _FLAPPING, held_in, rule)
             return self._disposition(seen, Outcome.ATTACHED, _SAME_GROUP, held_in, rule)
         reason = "still_firing" if held.firing else "episode_is_over"
         return self._disposition(seen, Outcome.REPEATED, reason, held_in)
+
+    def _flaps(self, incident: str, seen: Observation) -> bool:
+        state = self._find(incident)
+        if state is None:
+            return False
+        # An instant before it, so that the answer is the same once it is held.
+        at = seen.starts_at - timedelta(microseconds=1)
+        return flaps(state, self._policy.grouping.flapping, seen.fingerprint, at)
 
     def _worse(self, one: Classification, other: Classification) -> bool:
         return severity_rank(self._policy, one.severity) < severity_rank(

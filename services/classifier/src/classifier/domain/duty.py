@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from classifier.domain.deciding import SOURCE
+from classifier.domain.flapping import settles_at
 from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.codec import rfc3339
@@ -154,6 +155,9 @@ def _resolution(state: IncidentState, policy: Policy, now: datetime, basis: Basi
     watch = severity.watch if severity is not None else None
     watched = policy.grouping.auto_resolve_after if watch is None else watch.duration
     due_at = state.clear_since + watched
+    settled_at = settles_at(state, policy.grouping.flapping)
+    if settled_at is not None and settled_at > due_at:
+        due_at, watched = settled_at, settled_at - state.clear_since
     if due_at > now:
         return Owed(next_at=due_at)
     fact = facts.AutoResolved(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tocsin_contracts.ids import derive
@@ -10,6 +10,9 @@ from tocsin_contracts.incidents import Purpose, Target
 from tocsin_incident import IncidentState, Status
 from tocsin_incident.state import Level, Notification, NotificationStatus, RemediationStatus
 from tocsin_policy import Announcements, Policy
+
+JOINED = "joined "
+"""How `about` begins for news of alerts that joined, which no person wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
     generation = str(state.generation)
     for channel in announced.opened:
         yield _message(state, Purpose.OPENED, channel, generation)
+    yield from _joined(state, policy, announced.updates)
     if state.updates:
         for channel in announced.updates:
             yield _message(state, Purpose.UPDATE, channel, str(state.updates))
@@ -84,6 +88,16 @@ def _hear_of_the_end(state: IncidentState, announced: Announcements) -> tuple[st
     if state.resolved_at - state.opened_at < prolonged.after:
         return announced.resolved
     return tuple(dict.fromkeys((*announced.resolved, *prolonged.resolved)))
+
+
+def _joined(state: IncidentState, policy: Policy, channels: Sequence[str]) -> Iterator[Wanted]:
+    """News of alerts that joined: one message for each interval in which some did."""
+    interval = policy.grouping.interval
+    if interval is None or state.joined_at is None:
+        return
+    number = (state.joined_at - state.opened_at) // interval
+    for channel in channels:
+        yield _message(state, Purpose.UPDATE, channel, f"{JOINED}{number}")
 
 
 def _to_approve(state: IncidentState) -> Iterator[str]:

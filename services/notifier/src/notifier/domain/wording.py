@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from notifier.domain.wanted import Wanted
+from notifier.domain.wanted import JOINED, Wanted
 from tocsin_contracts.incidents import Message, Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Step, StepStatus
@@ -32,11 +32,11 @@ def message_for(state: IncidentState, policy: Policy, want: Wanted, now: datetim
     The first update has words of its own, and a channel may have others for any purpose.
     """
     purpose = str(want.purpose)
-    named = "initial_update" if want.about in {"1", "public 1"} else purpose
-    name = named if want.purpose is Purpose.UPDATE else purpose
+    name = _template(want)
     channel = policy.channels.get(want.channel)
     if channel is not None:
-        name = channel.templates.get(name, channel.templates.get(purpose, name))
+        stand_in = channel.templates.get(purpose, name) if name == "initial_update" else name
+        name = channel.templates.get(name, stand_in)
     return render(policy, name, _variables(state, policy, want, now), purpose)
 
 
@@ -50,6 +50,13 @@ def sent_late(message: Message, by: timedelta) -> Message:
         return message
     late = format_duration(timedelta(minutes=by // timedelta(minutes=1)))
     return message.model_copy(update={"body": f"Sent {late} late.\n{message.body}"})
+
+
+def _template(want: Wanted) -> str:
+    if want.purpose is Purpose.UPDATE and want.about.startswith(JOINED):
+        return "joined"
+    first = want.purpose is Purpose.UPDATE and want.about in {"1", "public 1"}
+    return "initial_update" if first else str(want.purpose)
 
 
 def names_of(state: IncidentState, policy: Policy) -> tuple[str, str]:
@@ -118,6 +125,7 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         "links": [{"title": link.title, "url": link.url} for link in policy.links],
         "values": _values(state),
         "waited": _waited(want),
+        "firing": state.firing,
         "reason": _reason(state, want),
         "playbook": playbook.title if playbook is not None else "",
         "now": _shown(now),
