@@ -60,6 +60,10 @@ bench: setup setup-clients ## Benchmarks, beside the raw libraries
 soak: setup ## The simulator over thousands of seeds
 	@$(PYTEST) -n $(WORKERS) -m soak --timeout 3600 tests/scenarios $(ARGS)
 
+.PHONY: fuzz
+fuzz: setup ## The parsers of all sources, fuzzed for longer
+	@$(PYTEST) -n $(WORKERS) -m soak --timeout 3600 tests/unit/ingestion $(ARGS)
+
 .PHONY: chaos
 chaos: setup ## Processes killed and outages on real Kafka, the long ones too
 	@$(PYTEST) --timeout 3600 tests/chaos $(ARGS)

@@ -191,6 +191,17 @@ def test_anything_else_in_any_place_is_read_or_refused(source: Source) -> None:
     check()
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+def test_anything_else_is_read_or_refused_for_as_long_as_it_is_tried(source: Source) -> None:
+    @settings(UNHURRIED, max_examples=5_000, derandomize=False)
+    @given(nearly_right(source))
+    def check(received: Received) -> None:
+        handled(source, received)
+
+    check()
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 def test_any_bytes_are_read_or_refused(source: Source) -> None:
     kinds = st.sampled_from([*source.documentation.content_types, "", "text/html", "x" * 300])
