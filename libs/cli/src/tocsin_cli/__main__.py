@@ -87,6 +87,10 @@ def main() -> None:
         _end(str(error), Exit.FAILED)
     except ValueError as error:
         _end(str(error), Exit.USAGE)
+    except ModuleNotFoundError as error:
+        if error.name != "duckdb":  # the one extra a command may lack
+            raise
+        _end(str(error), Exit.USAGE)
 
 
 def _end(message: str, code: Exit) -> None:
