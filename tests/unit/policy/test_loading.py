@@ -82,3 +82,19 @@ def test_aliases_that_multiply_are_refused() -> None:
 
     with pytest.raises(PolicyRefused, match="more than 100000 values"):
         read_policy(bomb)
+
+
+@pytest.mark.parametrize("text", ["[" * 5_000, "{a: " * 3_000])
+def test_a_document_nested_too_deeply_is_refused(text: str) -> None:
+    with pytest.raises(PolicyRefused, match="nested too deeply"):
+        read_policy(text)
+
+
+def test_a_file_that_is_no_utf_8_is_refused_at_its_byte(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_bytes("version: 1\nowner: Zoë\n".encode("latin-1"))
+    with pytest.raises(PolicyRefused) as refused:
+        load_policy(file)
+    [problem] = refused.value.problems
+    assert (problem.line, problem.column) == (2, 10)
+    assert problem.message == "no UTF-8: byte 0xeb; save the file as UTF-8"

@@ -76,7 +76,16 @@ def load_policy(path: Path) -> Policy:
         PolicyRefused: Every problem with its line and column.
         OSError: The file cannot be read.
     """
-    return read_policy(path.read_text(encoding="utf-8"), str(path))
+    content = path.read_bytes()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        before = content[: error.start]
+        line = before.count(b"\n") + 1
+        column = error.start - (before.rfind(b"\n") + 1) + 1
+        message = f"no UTF-8: byte {content[error.start]:#04x}; save the file as UTF-8"
+        raise PolicyRefused((Problem(str(path), line, column, "", message),)) from error
+    return read_policy(text, str(path))
 
 
 def read_policy(text: str, file: str = "policy.yaml") -> Policy:
@@ -113,6 +122,8 @@ def _parsed(text: str, file: str) -> tuple[Any, Any]:
         raise PolicyRefused((Problem(file, 1, 1, "", f"longer than {MOST_CHARACTERS} characters"),))
     try:
         document = YAML(typ="rt").load(text)
+    except RecursionError as error:
+        raise PolicyRefused((Problem(file, 1, 1, "", "nested too deeply"),)) from error
     except DuplicateKeyError as error:
         raise PolicyRefused((_duplicate(file, error),)) from error
     except MarkedYAMLError as error:

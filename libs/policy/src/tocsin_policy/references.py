@@ -130,7 +130,8 @@ def _services(policy: Policy) -> Iterator[Finding]:
         for index, needed in enumerate(service.depends_on):
             where = ("services", name, "depends_on", index)
             yield from _known("service", needed, policy.services, where)
-        if name in policy.dependents(name) or name in service.depends_on:
+        circle = {name, *policy.dependents(name)}
+        if circle.intersection(service.depends_on):
             yield Finding(("services", name, "depends_on"), f"{name!r} depends on itself")
 
 
