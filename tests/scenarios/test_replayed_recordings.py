@@ -27,10 +27,10 @@ RECORDINGS = sorted((Path(__file__).resolve().parents[1] / "recordings").glob("*
 recorded = pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 
 
-def test_there_is_one_of_each_shipped_policy() -> None:
+def test_there_is_one_of_each_runbook() -> None:
     shipped = Path(__file__).resolve().parents[2] / "deploy" / "policies"
     assert {path.stem for path in RECORDINGS} == {
-        path.parent.name for path in shipped.glob("*/policy.yaml")
+        path.parent.name for path in shipped.glob("*/runbook.yaml")
     }
 
 
