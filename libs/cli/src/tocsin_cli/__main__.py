@@ -22,6 +22,7 @@ from tocsin_cli import (
     drills,
     letters,
     notifying,
+    policy_comparing,
     policy_reading,
     policy_tests,
     postmortems,
@@ -68,6 +69,7 @@ whatifs.register(app)
 rosters.register(app, policy_app)
 policy_tests.register(policy_app)
 policy_reading.register(policy_app)
+policy_comparing.register(policy_app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]
