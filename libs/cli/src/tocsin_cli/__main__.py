@@ -23,6 +23,7 @@ from tocsin_cli import (
     letters,
     notifying,
     policy_comparing,
+    policy_importing,
     policy_reading,
     policy_tests,
     postmortems,
@@ -70,6 +71,7 @@ rosters.register(app, policy_app)
 policy_tests.register(policy_app)
 policy_reading.register(policy_app)
 policy_comparing.register(policy_app)
+policy_importing.register(policy_app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]

@@ -96,7 +96,9 @@ def check(
         errors.print(f"{path}: {line}", style="yellow", markup=False, highlight=False)
     by = f", signed ({opened.signed})" if opened.signed else ""
     sure = "" if key is not None or not opened.signed else "; name its key to check by whom"
-    console.print(f"{path} is whole{by}{sure}: {', '.join(opened.incidents)}", highlight=False)
+    console.print(
+        f"{path} is whole{by}{sure}: {', '.join(opened.incidents)}", highlight=False, soft_wrap=True
+    )
 
 
 def _check_archive(path: Path) -> None:
@@ -106,4 +108,4 @@ def _check_archive(path: Path) -> None:
         errors.print(f"{path}: {problem}", style="red", markup=False, highlight=False)
     if problems:
         raise typer.Exit(Exit.FAILED)
-    console.print(f"{path} is whole", highlight=False)
+    console.print(f"{path} is whole", highlight=False, soft_wrap=True)
