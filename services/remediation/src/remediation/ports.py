@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from remediation.domain.plan import Lost, Ran
-from tocsin_policy import CommandCall, HttpCall
+from remediation.domain.plan import Lost, Planned, Ran
+from tocsin_policy import AnyCall, CommandCall, HttpCall
+
+C = TypeVar("C", bound=AnyCall, contravariant=True)
 
 
 class HttpRunner(Protocol):
@@ -22,4 +25,32 @@ class CommandRunner(Protocol):
 
     async def run(self, call: CommandCall, timeout: timedelta) -> Ran | Lost:
         """What the program showed, killed as a whole group after `timeout`."""
+        ...
+
+
+class Runner(Protocol[C]):
+    """Does one kind of call. Never raises for what the world does.
+
+    A call arrives whole: its parameters are filled, its text is final. One outcome for each way
+    it ends: `Ran` when it is known what happened, good or bad, and `Lost` when it may have taken
+    effect and nobody can tell.
+    """
+
+    async def plan(self, call: C, timeout: timedelta) -> Planned | Ran:
+        """What `run` would do to the world as it is; changes nothing. A failed `Ran` says why not."""
+        ...
+
+    async def run(self, call: C, timeout: timedelta) -> Ran | Lost:
+        """Do it, and say what was changed."""
+        ...
+
+    async def verify(self, call: C, timeout: timedelta) -> Ran | Lost:
+        """Look, until it is as the call expects or `timeout` is over; changes nothing."""
+        ...
+
+    async def undo(self, call: C, changed: Mapping[str, str], timeout: timedelta) -> Ran | Lost:
+        """Put back what a `run` of this call said it `changed`.
+
+        A call that cannot be taken back answers a failed `Ran` with reason `no_undo`.
+        """
         ...

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from types import MappingProxyType
 
 from tocsin_contracts.incidents import Evidence
 from tocsin_policy import (
@@ -30,11 +32,36 @@ class Ran:
     Attributes:
         succeeded: Whether it is as the playbook expects.
         reason: One `snake_case` word.
+        changed: What an exact undo needs to know of the state before, by the runner's own names;
+            empty where nothing changed or nothing can be taken back.
     """
 
     succeeded: bool
     reason: str
     evidence: Evidence
+    changed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a call would do to the world as it is now; nothing was changed to find out.
+
+    Attributes:
+        targets: Everything it would act on, as `kind:place/name`; one action a target at a time.
+            Empty for a call that only reads.
+        state: The targets as they are, for people.
+        diff: What would change, as a unified diff or a sentence; empty if nothing would.
+        pods: Pods, rows, keys or hosts it would touch; `None` where nobody can say.
+        share: Part of all there are of the kind, from 0 to 1; `None` where nobody can say.
+        fingerprint: Differs once the world no longer looks as it was planned upon.
+    """
+
+    targets: tuple[str, ...] = ()
+    state: str = ""
+    diff: str = ""
+    pods: int | None = None
+    share: float | None = None
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
