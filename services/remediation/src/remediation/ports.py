@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from remediation.domain.plan import Lost, Planned, Ran
 from tocsin_policy import AnyCall, CommandCall, HttpCall
 
-C = TypeVar("C", bound=AnyCall, contravariant=True)
+C_contra = TypeVar("C_contra", bound=AnyCall, contravariant=True)
 
 
 class HttpRunner(Protocol):
@@ -28,7 +28,7 @@ class CommandRunner(Protocol):
         ...
 
 
-class Runner(Protocol[C]):
+class Runner(Protocol[C_contra]):
     """Does one kind of call. Never raises for what the world does.
 
     A call arrives whole: its parameters are filled, its text is final. One outcome for each way
@@ -36,19 +36,21 @@ class Runner(Protocol[C]):
     effect and nobody can tell.
     """
 
-    async def plan(self, call: C, timeout: timedelta) -> Planned | Ran:
-        """What `run` would do to the world as it is; changes nothing. A failed `Ran` says why not."""
+    async def plan(self, call: C_contra, timeout: timedelta) -> Planned | Ran:
+        """What `run` would do to the world as it is; a failed `Ran` says why not."""
         ...
 
-    async def run(self, call: C, timeout: timedelta) -> Ran | Lost:
+    async def run(self, call: C_contra, timeout: timedelta) -> Ran | Lost:
         """Do it, and say what was changed."""
         ...
 
-    async def verify(self, call: C, timeout: timedelta) -> Ran | Lost:
+    async def verify(self, call: C_contra, timeout: timedelta) -> Ran | Lost:
         """Look, until it is as the call expects or `timeout` is over; changes nothing."""
         ...
 
-    async def undo(self, call: C, changed: Mapping[str, str], timeout: timedelta) -> Ran | Lost:
+    async def undo(
+        self, call: C_contra, changed: Mapping[str, str], timeout: timedelta
+    ) -> Ran | Lost:
         """Put back what a `run` of this call said it `changed`.
 
         A call that cannot be taken back answers a failed `Ran` with reason `no_undo`.
