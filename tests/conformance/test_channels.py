@@ -34,10 +34,10 @@ from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.doubt import InDoubt, in_doubt, tried_again
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
-from notifier.domain.redacting import Redactor
 from notifier.ports import Channel, Sending
 from tocsin_cli.receiver import SECRET
 from tocsin_contracts.incidents import Purpose
+from tocsin_policy.redacting import Redactor
 from tocsin_runtime.clock import SystemClock
 from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target

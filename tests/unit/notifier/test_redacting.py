@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from notifier.domain.redacting import MASK, Redactor
+from tocsin_policy.redacting import MASK, Redactor
 
 SECRETS = [
     "xoxb-123456789012-abcdefghijkl",

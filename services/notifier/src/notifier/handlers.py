@@ -20,7 +20,6 @@ from notifier.domain.outcomes import (
     retry_at,
 )
 from notifier.domain.pacing import RATES, Asking, Rate
-from notifier.domain.redacting import Redactor
 from notifier.domain.wanted import unwanted
 from notifier.domain.wording import names_of, sent_late
 from notifier.ports import Channel, Earlier, Gate, Sending
@@ -32,6 +31,7 @@ from tocsin_contracts.incidents import IncidentFact, Purpose
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification, NotificationStatus
 from tocsin_policy import Policy, severity_rank
+from tocsin_policy.redacting import Redactor
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.ports import Clock, Publisher
 from tocsin_runtime.publishing import insist

@@ -27,7 +27,6 @@ from notifier.adapters.teams import TeamsChannel
 from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.pacing import Rate
-from notifier.domain.redacting import Redactor
 from notifier.handlers import Notifier
 from notifier.ports import Channel, Gate
 from notifier.settings import (
@@ -47,6 +46,7 @@ from notifier.settings import (
     WebhookSettings,
 )
 from tocsin_casebook import INCIDENTS, Casebook, Policies
+from tocsin_policy.redacting import Redactor
 from tocsin_runtime.lifecycle import Runtime
 from tocsin_runtime.ports import Clock
 from tocsin_runtime.telemetry import gauge

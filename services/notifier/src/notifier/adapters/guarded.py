@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import assert_never
 
 from notifier.domain.outcomes import Delivered, Outcome, Refused, Unknown, Unwell
-from notifier.domain.redacting import Redactor, redacted
+from notifier.domain.redacting import redacted
 from notifier.ports import Channel, Sending
+from tocsin_policy.redacting import Redactor
 
 
 class Guarded:
