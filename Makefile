@@ -68,6 +68,10 @@ fuzz: setup ## The parsers of all sources, fuzzed for longer
 chaos: setup ## Processes killed and outages on real Kafka, the long ones too
 	@$(PYTEST) --timeout 3600 tests/chaos $(ARGS)
 
+.PHONY: sigkill
+sigkill: setup ## Each kind of channel killed 200 times while it sends; writes the table of the docs
+	@$(BIN)/python -W ignore -m tocsin_testkit.killing docs/channels.md $(or $(KILLS),200)
+
 .PHONY: setup-clients
 setup-clients: $(CLIENTS) ## Alertmanager, amtool and Prometheus from Debian, for tests/clients
 	@:

@@ -108,7 +108,7 @@ class MailServer:
         if isinstance(fate, Said):
             return f"{fate.reply.status} {fate.reply.body or 'told to fail'}"
         if fate not in {Fate.HANGS, Fate.CUT}:
-            self._take(envelope.content, encrypted=session.ssl is not None)
+            self.take(envelope.content, encrypted=session.ssl is not None)
         transport = server.transport
         assert isinstance(transport, asyncio.WriteTransport)
         match fate:
@@ -130,7 +130,8 @@ class MailServer:
         await asyncio.get_running_loop().create_future()
         return "451 never said"
 
-    def _take(self, content: bytes, *, encrypted: bool) -> None:
+    def take(self, content: bytes, *, encrypted: bool) -> None:
+        """Take a mail; its reader sees it unless its Message-ID was there before."""
         if any(len(line) > _MOST_LINE for line in content.splitlines()):
             self.complaints.append("a line is longer than 998")
         mail = message_from_bytes(content, policy=email_policy)

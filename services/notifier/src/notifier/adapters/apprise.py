@@ -67,9 +67,7 @@ class AppriseChannel:
         subject = repeated(one_line(sending.message.subject), may_repeat=sending.may_repeat)
         body = cut(sending.message.body, _BODY, sending.link, escape=plain)
         self._busy += 1
-        running = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._notify, cut(subject, _SUBJECT), body, _type(sending)
-        )
+        running = self._begin(cut(subject, _SUBJECT), body, _type(sending))
         running.add_done_callback(self._freed)
         try:
             async with asyncio.timeout(self._timeout):
@@ -81,6 +79,11 @@ class AppriseChannel:
     async def close(self) -> None:
         """Let go of the threads; what hangs is not waited for."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, title: str, body: str, notify_type: NotifyType) -> asyncio.Future[bool]:
+        return asyncio.get_running_loop().run_in_executor(
+            self._threads, self._notify, title, body, notify_type
+        )
 
     def _notify(self, title: str, body: str, notify_type: NotifyType) -> bool:
         return bool(
