@@ -206,6 +206,8 @@ class Target(Value):
         role: What they are in this incident: `on-call engineer`, `team lead` …
         via: Why they: the schedule, team or role that named them.
         channels: Channels to use, in order of the person's preference.
+        after: By channel, how long after the first it is used unless somebody has answered; what
+            is not named is used at once.
     """
 
     contact: str
@@ -213,6 +215,7 @@ class Target(Value):
     role: str
     via: str
     channels: tuple[str, ...]
+    after: dict[str, timedelta] = Field(default_factory=dict)
 
 
 class LevelReached(IncidentFact):
@@ -227,6 +230,8 @@ class LevelReached(IncidentFact):
         due_at: When it was due; the event's own time says when it was written.
         repeat: How often this level was told before.
         waited: How long it was held for somebody to be at work.
+        reason: Why before its time: `every_means_failed` or `nobody_to_reach` of the level before;
+            `last_resort` where that was the last. Empty for one whose time came.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.level_reached.v1"
@@ -240,6 +245,7 @@ class LevelReached(IncidentFact):
     skipped: tuple[int, ...] = ()
     repeat: int = 0
     waited: timedelta | None = None
+    reason: str = ""
 
 
 class ResponseTargetMissed(IncidentFact):
@@ -337,6 +343,9 @@ class NotificationRequested(IncidentFact):
     Attributes:
         notification: Its id, derived from incident, purpose, level, target, channel, generation.
         provider_key: What the provider merges repeats by.
+        reason: Why by this means now: `unanswered` for so long, or `means_failed` before it. Empty
+            for what a target is told by first.
+        due_at: When it was owed, where that is some time ago.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.notification_requested.v1"
@@ -351,6 +360,8 @@ class NotificationRequested(IncidentFact):
     kind: str
     provider_key: str
     message: Message
+    reason: str = ""
+    due_at: Instant | None = None
 
 
 class NotificationAttempted(IncidentFact):

@@ -162,10 +162,16 @@ def _cleared(state: IncidentState, event: Event[Fact], fact: facts.AlertsCleared
 
 
 @_applies(facts.SeverityRaised)
-def _raised(state: IncidentState, _: Event[Fact], fact: facts.SeverityRaised) -> Changes:
+def _raised(state: IncidentState, event: Event[Fact], fact: facts.SeverityRaised) -> Changes:
     if fact.severity_from != state.severity:
         return Reason.OTHER_SEVERITY
-    return {"severity": fact.severity_to, "level": 0, "repeats": 0, "severity_request": None}
+    return {
+        "severity": fact.severity_to,
+        "level": 0,
+        "repeats": 0,
+        "raised_at": event.occurred_at,
+        "severity_request": None,
+    }
 
 
 @_applies(facts.SeverityLowered)
@@ -231,6 +237,7 @@ def _level_reached(state: IncidentState, event: Event[Fact], fact: facts.LevelRe
         skipped=fact.skipped,
         repeat=fact.repeat,
         waited=fact.waited,
+        reason=fact.reason,
         event=str(event.id),
     )
     return {"level": fact.level, "repeats": fact.repeat, "levels": (*state.levels, level)}
@@ -306,6 +313,7 @@ def _requested(
         message=fact.message,
         status=NotificationStatus.REQUESTED,
         requested_at=event.occurred_at,
+        due_at=fact.due_at,
     )
     return {"notifications": state.notifications | {fact.notification: requested}}
 

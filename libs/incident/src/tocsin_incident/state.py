@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from tocsin_contracts.event import Instant, Person, Value
 from tocsin_contracts.incidents import Alert, Message, ProposedStep, Purpose, Target
 
-FOLD_VERSION = "3"
+FOLD_VERSION = "4"
 """Raised whenever the same log folds to another state; a snapshot of another version is unused."""
 
 
@@ -63,6 +63,7 @@ class Level(Value):
     skipped: tuple[int, ...] = ()
     repeat: int = 0
     waited: timedelta | None = None
+    reason: str = ""
     event: str
 
 
@@ -94,6 +95,7 @@ class Notification(Value):
     Attributes:
         retry_at: When the next attempt is due, while `waiting` or `in_doubt`; an in-doubt
             message without it is not attempted again.
+        due_at: When it was owed, where that was before it was requested.
         provider_ref: What the provider calls it, once it is delivered.
     """
 
@@ -110,6 +112,7 @@ class Notification(Value):
     attempts: int = 0
     attempted_by: str = ""
     requested_at: Instant
+    due_at: Instant | None = None
     attempted_at: Instant | None = None
     settled_at: Instant | None = None
     retry_at: Instant | None = None
@@ -187,6 +190,7 @@ class IncidentState(Value):
             expired acknowledgement. Facts of another generation no longer apply.
         escalation_from: When the present escalation's clock started.
         level: Highest level reached in this generation at this severity; 0 before the first.
+        raised_at: When its severity was last raised, and its levels began anew.
         acknowledged_at: Start of the acknowledgement in force, if one is.
         first_acknowledged_at: The first acknowledgement ever, for targets and the postmortem.
         joined_at: When alerts last joined it after its opening.
@@ -237,6 +241,7 @@ class IncidentState(Value):
     merged_into: str | None = None
     review_reminded: bool = False
 
+    raised_at: Instant | None = None
     severity_request: tuple[str, str, Person] | None = None
     reopen_request: tuple[str, Person] | None = None
     merge_request: tuple[str, Person] | None = None
