@@ -26,6 +26,7 @@ class Writer(StrEnum):
     NOTIFIER = "notifier"
     REMEDIATION = "remediation"
     POLICY_PUBLISHER = "policy-publisher"
+    OPERATOR = "operator"
     ANY = "any"
 
 

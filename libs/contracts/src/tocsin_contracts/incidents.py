@@ -27,10 +27,25 @@ class IncidentFact(Fact):
     TOPIC: ClassVar[str] = _TOPIC
 
 
+class Muting(Value):
+    """Why an alert is not heard.
+
+    Attributes:
+        because: `silenced`, `maintenance`, `inhibited`, or `symptom` of another incident.
+        by: The silence, the maintenance window, the inhibition rule, or the incident.
+        severity: What the alert would have been.
+    """
+
+    because: str
+    by: str
+    severity: str
+
+
 class Alert(Value):
     """One episode of one alert, as an incident holds it.
 
     Attributes:
+        muted: Why it was not heard when it began; it stays with the alert.
         observation: The observation that brought it, so that the same one seen again is known.
         lease_until: When it counts as gone unless it is seen again; absent without a lease.
     """
@@ -44,6 +59,7 @@ class Alert(Value):
     source: str = ""
     observation: UUID | None = None
     lease_until: Instant | None = None
+    muted: Muting | None = None
 
 
 class Opened(IncidentFact):
@@ -123,6 +139,78 @@ class AlertsCleared(IncidentFact):
     alerts: Annotated[tuple[Cleared, ...], Field(min_length=1)]
 
 
+class AlertsMuted(IncidentFact):
+    """Alerts that nobody is to hear of: kept, with what mutes them, until it ends.
+
+    Who reacts: the classifier, which releases them when what mutes them ends; the
+    escalation-timer and the notifier, which leave an incident alone while all its alerts are
+    muted. How often: once for each delivery that brings such alerts, and when a silence or an
+    inhibition comes over alerts an incident holds. Never sent: for an alert that is clear.
+
+    The subject is the incident they belong to: their own, the one they are symptoms of, or one
+    made to hold them, which is not open and of which nobody hears.
+
+    Attributes:
+        title: With the rest, what an incident of these alerts would have been.
+        alerts: Each with `muted`.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.alerts_muted.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    system: str
+    title: Text
+    severity: str
+    rule: str
+    reason: str
+    group_key: str
+    service: str | None = None
+    drill: bool = False
+    alerts: Annotated[tuple[Alert, ...], Field(min_length=1)]
+
+
+class Episode(Value):
+    """Names one firing of one alert."""
+
+    fingerprint: str
+    starts_at: Instant
+
+
+class AlertsReleased(IncidentFact):
+    """What muted these alerts has ended.
+
+    Who reacts: the escalation-timer, for an incident that was quiet. How often: once for each
+    time they were muted. Never sent: before alerts that were only kept have another incident.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.alerts_released.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    alerts: Annotated[tuple[Episode, ...], Field(min_length=1)]
+    reason: str
+
+
+class Lease(Value):
+    """Until when an alert counts as firing unless it is seen again."""
+
+    fingerprint: str
+    starts_at: Instant
+    lease_until: Instant
+
+
+class LeasesRenewed(IncidentFact):
+    """Alerts with a lease were seen again.
+
+    Who reacts: the classifier, which clears what is not. How often: when half of a lease is over,
+    not with each repeat. Never sent: for an alert without a lease.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.leases_renewed.v1"
+    WRITER: ClassVar[Writer] = Writer.CLASSIFIER
+
+    leases: Annotated[tuple[Lease, ...], Field(min_length=1)]
+
+
 class SeverityRaised(IncidentFact):
     """The incident is worse than was thought.
 
@@ -184,6 +272,82 @@ class Acknowledged(IncidentFact):
     by: Person
 
 
+class EscalationRequested(IncidentFact):
+    """A person wants the next level now, without waiting for its time.
+
+    Who reacts: the escalation-timer reaches the next level at once; after the last, the last one
+    again. How often: once a request. Never sent: by a machine.
+
+    It ends a mute, and an acknowledgement: whoever asks for more people has not got it in hand.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.escalation_requested.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+
+
+class HandedOver(IncidentFact):
+    """The incident is somebody else's from here on.
+
+    Who reacts: the escalation begins again, as a new generation, with that person in place of the
+    first level's; reminders that were for who had it are for them. How often: with each change.
+    Never sent: to somebody the policy does not know.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.handed_over.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    contact: Annotated[str, Field(min_length=1, max_length=200)]
+    by: Person
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+
+
+class PagesMuted(IncidentFact):
+    """Nobody is to be paged or reminded for this incident for a while.
+
+    Who reacts: the escalation-timer withholds levels, repeats and reminders until it is over. How
+    often: once a request; the newest counts. Never sent: without an end.
+
+    Attributes:
+        lasts: From the event's time on.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.pages_muted.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    lasts: Annotated[timedelta, Field(gt=timedelta(), le=timedelta(days=1))]
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+
+
+class UnmuteRequested(IncidentFact):
+    """A person wants to hear of the incident again before its mute is over.
+
+    Who reacts: the escalation-timer ends the mute at once. How often: once a request. Never sent:
+    by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.unmute_requested.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+
+
+class MuteEnded(IncidentFact):
+    """The time for which nobody was to be paged is over.
+
+    Who reacts: while nobody has answered, the escalation starts again from its first level, as a
+    new generation. How often: once a mute. Never sent: for one that something else ended.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.mute_ended.v1"
+    WRITER: ClassVar[Writer] = Writer.ESCALATION_TIMER
+
+    due_at: Instant
+
+
 class AcknowledgementExpired(IncidentFact):
     """The one who took it let the policy's time pass without mitigating or resolving.
 
@@ -231,7 +395,10 @@ class LevelReached(IncidentFact):
         repeat: How often this level was told before.
         waited: How long it was held for somebody to be at work.
         reason: Why before its time: `every_means_failed` or `nobody_to_reach` of the level before;
-            `last_resort` where that was the last. Empty for one whose time came.
+            `last_resort` where that was the last; `escalated` or `handed_over` by a person. Empty
+            for one whose time came.
+        by: Who had it come before its time.
+        text: What they said.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.level_reached.v1"
@@ -246,6 +413,8 @@ class LevelReached(IncidentFact):
     repeat: int = 0
     waited: timedelta | None = None
     reason: str = ""
+    by: Person | None = None
+    text: Annotated[str, Field(max_length=10_000)] = ""
 
 
 class ResponseTargetMissed(IncidentFact):
@@ -494,7 +663,13 @@ class ProposedStep(Value):
     Attributes:
         call: What exactly would be done, for people to read.
         risk: `read`, `safe`, `disruptive` or `destructive`.
-        approval: `automatic`, `one`, `two` or `never`.
+        approval: `automatic`, `one`, `two` or `never`; what the policy asks at this severity.
+        parameters: What the incident brought into the call, by the parameter's name.
+        planned: It is approved, and run, only on a plan in the log (`RemediationStepPlanned`).
+        digest: Of the step as it was proposed; a step that a policy has changed since is not run.
+        verification: How it is seen that it worked; empty where nobody looks.
+        undo: What takes it back; empty where nothing does.
+        by_hand: Why a person does it and no machine; empty where a machine does.
     """
 
     step: str
@@ -503,6 +678,12 @@ class ProposedStep(Value):
     risk: str
     approval: str
     call: str
+    parameters: dict[str, str] = Field(default_factory=dict)
+    planned: bool = False
+    digest: str = ""
+    verification: str = ""
+    undo: str = ""
+    by_hand: str = ""
 
 
 class RemediationProposed(IncidentFact):
@@ -523,11 +704,48 @@ class RemediationProposed(IncidentFact):
     expires_at: Instant | None = None
 
 
+class RemediationStepPlanned(IncidentFact):
+    """What a step would do to the world as it is; nothing was changed to find out.
+
+    Who reacts: people approve on it; a plan that differs from the one before takes the approvals
+    with it. How often: once a step, and again when the world no longer looks as it was planned
+    upon. Never sent: for a step that only reads.
+
+    Attributes:
+        plan: Counts the plans of the step.
+        targets: Everything it would act on, as `kind:place/name`; one action a target at a time.
+        state: The targets as they are.
+        diff: What would change.
+        pods: Pods, rows, keys or hosts it would touch, where that can be said.
+        share: Part of all there are of the kind, from 0 to 1, where that can be said.
+        fingerprint: Differs once the world no longer looks as it was planned upon.
+        refused: Why no machine can do it, as one `snake_case` word; a person then does.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_step_planned.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    plan: Annotated[int, Field(ge=1)]
+    targets: Annotated[tuple[str, ...], Field(max_length=200)] = ()
+    state: Annotated[str, Field(max_length=20_000)] = ""
+    diff: Annotated[str, Field(max_length=20_000)] = ""
+    pods: int | None = None
+    share: float | None = None
+    fingerprint: str = ""
+    refused: str = ""
+    detail: Annotated[str, Field(max_length=20_000)] = ""
+
+
 class RemediationApproved(IncidentFact):
     """A person let a step run.
 
     Who reacts: the remediation service starts it when approvals suffice. How often: once an
     answer. Never sent: by a machine.
+
+    Attributes:
+        plan: The plan that person saw; an approval of another than the newest is void.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_approved.v1"
@@ -536,6 +754,7 @@ class RemediationApproved(IncidentFact):
     remediation: str
     step: str
     by: Person
+    plan: int | None = None
 
 
 class RemediationRejected(IncidentFact):
@@ -552,14 +771,55 @@ class RemediationRejected(IncidentFact):
     reason: str = ""
 
 
+class RemediationAborted(IncidentFact):
+    """A person stopped a remediation that is under way.
+
+    Who reacts: no further step of it starts; once a step under way has ended, what was done is
+    undone in reverse order. How often: once an answer. Never sent: by a machine.
+
+    Attributes:
+        undo: Whether what was done is to be undone.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_aborted.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    remediation: str
+    by: Person
+    reason: str = ""
+    undo: bool = True
+
+
+class RemediationSettled(IncidentFact):
+    """A person looked at a step in doubt and says how it is.
+
+    Who reacts: the remediation goes on: after the step if it was done, else with a new plan of it
+    that needs new approvals. How often: once a step in doubt. Never sent: by a machine.
+
+    Attributes:
+        done: Whether it took effect; of an undo in doubt, whether it is undone.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_settled.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    remediation: str
+    step: str
+    by: Person
+    done: bool
+    text: str = ""
+
+
 class RemediationStarted(IncidentFact):
     """A step is about to have its effect; the intent is in the log first.
 
     Who reacts: the instance that wrote it runs the step, once it has read this back and the fold
-    has applied it. How often: at most once a step. Never sent: for a step that started before.
+    has applied it. How often: once a step; again only after it was held before it had an effect,
+    or a person said that it had none. Never sent: for a step that may have had its effect.
 
     Attributes:
         instance: The process that will run it; to any other process the step is in doubt.
+        attempt: Counts the starts of the step.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_started.v1"
@@ -568,6 +828,46 @@ class RemediationStarted(IncidentFact):
     remediation: str
     step: str
     instance: str
+    attempt: Annotated[int, Field(ge=1)] = 1
+
+
+class RemediationStepHeld(IncidentFact):
+    """A step that was to run did not: something no longer held at that moment. It had no effect.
+
+    Who reacts: the step waits: until `retry_at`, or until it is released, or for a new plan and
+    new approvals. How often: at most once a start. Never sent: once the step was begun.
+
+    Attributes:
+        attempt: The start that came to nothing.
+        reason: `frozen`, `target_taken`, `budget_spent`, `world_changed`, `resolved` …
+        retry_at: When it may be tried again, where time alone decides.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_step_held.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    attempt: Annotated[int, Field(ge=1)]
+    reason: str
+    detail: str = ""
+    retry_at: Instant | None = None
+
+
+class RemediationStepReleased(IncidentFact):
+    """What held a step is over.
+
+    Who reacts: the step may start again, if everything else still allows it. How often: at most
+    once for each time it was held. Never sent: for a step that waits for people or for time.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_step_released.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    attempt: Annotated[int, Field(ge=1)]
+    reason: str
 
 
 class Evidence(Value):
@@ -582,8 +882,11 @@ class Evidence(Value):
 class RemediationStepFinished(IncidentFact):
     """A step ran to an end, good or bad.
 
-    Who reacts: the remediation service verifies it. How often: at most once a step. Never sent:
+    Who reacts: the remediation service verifies it. How often: at most once a start. Never sent:
     when the outcome is unknown.
+
+    Attributes:
+        changed: What an exact undo needs to know of the state before.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_step_finished.v1"
@@ -594,13 +897,15 @@ class RemediationStepFinished(IncidentFact):
     succeeded: bool
     reason: str
     evidence: Evidence
+    attempt: Annotated[int, Field(ge=1)] = 1
+    changed: dict[str, str] = Field(default_factory=dict)
 
 
 class RemediationVerified(IncidentFact):
     """A look at the world after a step showed what the playbook expects.
 
-    Who reacts: the next step may start. How often: at most once a step. Never sent: without a
-    look.
+    Who reacts: the next step may start. How often: at most once a run of a step. Never sent:
+    without a look.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_verified.v1"
@@ -609,12 +914,74 @@ class RemediationVerified(IncidentFact):
     remediation: str
     step: str
     evidence: Evidence
+    attempt: Annotated[int, Field(ge=1)] = 1
+
+
+class RemediationNotVerified(IncidentFact):
+    """A look at the world after a step did not show, in time, what the playbook expects.
+
+    Who reacts: what was done is undone, in reverse order; where nobody could look, a person has to
+    before the next step. How often: at most once a run of a step. Never sent: without having
+    tried.
+
+    Attributes:
+        reason: `not_as_expected`, `alerts_still_firing`, or why nobody could look.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_not_verified.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    attempt: Annotated[int, Field(ge=1)]
+    reason: str
+    evidence: Evidence
+
+
+class RemediationRollbackBegun(IncidentFact):
+    """What a remediation did will be undone, step by step, the last first.
+
+    Who reacts: the remediation service undoes. How often: at most once a remediation. Never sent:
+    for one that changed nothing, or whose incident is over.
+
+    Attributes:
+        step: The step because of which.
+        reason: `not_verified`, `step_failed`, `severity_rose`.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_rollback_begun.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    reason: str
+    detail: str = ""
+
+
+class RemediationUndoStarted(IncidentFact):
+    """A step's change is about to be undone; the intent is in the log first.
+
+    Who reacts: the instance that wrote it, once it has read this back and the fold has applied
+    it. How often: at most once a run of a step. Never sent: for a step that changed nothing.
+
+    Attributes:
+        instance: The process that will undo it; to any other process the undo is in doubt.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_undo_started.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    instance: str
+    attempt: Annotated[int, Field(ge=1)] = 1
 
 
 class RemediationRolledBack(IncidentFact):
     """A step's change was undone.
 
-    Who reacts: views. How often: at most once a step. Never sent: for a step without an undo.
+    Who reacts: the step before it is undone. How often: at most once a run of a step. Never sent:
+    for a step without an undo.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_rolled_back.v1"
@@ -624,6 +991,24 @@ class RemediationRolledBack(IncidentFact):
     step: str
     reason: str
     evidence: Evidence
+    attempt: Annotated[int, Field(ge=1)] = 1
+
+
+class RemediationUndoFailed(IncidentFact):
+    """A step's change could not be undone; a person has to.
+
+    Who reacts: the steps before it are undone all the same. How often: at most once a run of a
+    step. Never sent: when the outcome is unknown.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_undo_failed.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    attempt: Annotated[int, Field(ge=1)]
+    reason: str
+    evidence: Evidence
 
 
 class RemediationFailed(IncidentFact):
@@ -631,6 +1016,9 @@ class RemediationFailed(IncidentFact):
 
     Who reacts: the notifier says so. How often: at most once a remediation. Never sent: while a
     step still runs.
+
+    Attributes:
+        targets: Who is told.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_failed.v1"
@@ -640,13 +1028,17 @@ class RemediationFailed(IncidentFact):
     step: str
     reason: str
     detail: str = ""
+    targets: tuple[Target, ...] = ()
 
 
 class RemediationInDoubt(IncidentFact):
     """A step started and nobody knows whether it took effect; it is never run again by itself.
 
-    Who reacts: a person looks. How often: at most once a step. Never sent: for a step with an
-    outcome.
+    Who reacts: the remediation service looks, and a person decides. How often: at most once a
+    start. Never sent: for a step with an outcome.
+
+    Attributes:
+        targets: Who is asked.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_in_doubt.v1"
@@ -655,6 +1047,29 @@ class RemediationInDoubt(IncidentFact):
     remediation: str
     step: str
     reason: str
+    attempt: Annotated[int, Field(ge=1)] = 1
+    targets: tuple[Target, ...] = ()
+
+
+class RemediationLooked(IncidentFact):
+    """What the world shows after a step in doubt.
+
+    Who reacts: the person who was asked decides on it (`RemediationSettled`). How often: once for
+    each time a step is in doubt. Never sent: as a verdict on whether it ran.
+
+    Attributes:
+        as_expected: Whether the world is as if the step had worked; absent where nobody could look.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.remediation_looked.v1"
+    WRITER: ClassVar[Writer] = Writer.REMEDIATION
+
+    remediation: str
+    step: str
+    attempt: Annotated[int, Field(ge=1)]
+    as_expected: bool | None
+    reason: str
+    evidence: Evidence
 
 
 class Mitigated(IncidentFact):

@@ -15,6 +15,11 @@ def explain(state: IncidentState) -> tuple[str, ...]:
         lines.append(f"It opened as {state.opened_severity}.")
     lines.extend(_level(level) for level in state.levels)
     lines.append(_answer(state))
+    if state.handed_to is not None:
+        lines.append(f"It was handed over to {state.handed_to}.")
+    if state.muted_until is not None:
+        who = state.muted_by.name if state.muted_by else "someone"
+        lines.append(f"{who} muted it: nobody is paged until {state.muted_until:%H:%M:%S}.")
     left = [n for n in state.notifications.values() if _left_in_doubt(n)]
     unsettled = [n for n in state.notifications.values() if not n.status.settled and n not in left]
     failed = [n for n in state.notifications.values() if n.status is NotificationStatus.FAILED]
@@ -43,11 +48,16 @@ def _level(level: Level) -> str:
     names = ", ".join(f"{target.name} ({target.role})" for target in level.targets) or "nobody"
     skipped = f", after skipping {', '.join(map(str, level.skipped))}" if level.skipped else ""
     late = level.reached_at - level.due_at
-    return f"Level {level.level} told {names}, {late} after it was due{skipped}."
+    asked = f", asked for by {level.by.name}" if level.by is not None else ""
+    return f"Level {level.level} told {names}, {late} after it was due{skipped}{asked}."
 
 
 def _answer(state: IncidentState) -> str:
     match state.status:
+        case Status.MUTED:
+            return "It only keeps alerts that nobody is to hear of."
+        case Status.OPEN if state.quiet:
+            return "Everything that fires in it is muted; nobody is asked for."
         case Status.OPEN:
             return "Nobody has acknowledged it."
         case Status.ACKNOWLEDGED | Status.MITIGATED:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from tocsin_contracts import incidents as facts
@@ -10,18 +10,16 @@ from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.ids import episode
 from tocsin_contracts.incidents import IncidentFact
 from tocsin_incident.life import Reason, step
+from tocsin_incident.remedies import REMEDIES
 from tocsin_incident.state import (
+    Asked,
     HeldAlert,
     IncidentState,
     Level,
     MissedTarget,
     Notification,
     NotificationStatus,
-    Remediation,
-    RemediationStatus,
     Status,
-    Step,
-    StepStatus,
 )
 
 
@@ -52,6 +50,8 @@ def fold(state: IncidentState | None, event: Event[Fact]) -> Folded:
     if state is None:
         if isinstance(fact, facts.Opened):
             return Folded(_opened(event, fact), None)
+        if isinstance(fact, facts.AlertsMuted):
+            return Folded(_kept(event, fact), None)
         return Folded(None, Reason.UNKNOWN_INCIDENT)
     identity = str(event.id)
     if identity in state.seen:
@@ -104,12 +104,61 @@ def _opened(event: Event[Fact], fact: facts.Opened) -> IncidentState:
         opened_at=at,
         escalation_from=at,
         alerts={
-            episode(alert.fingerprint, alert.starts_at): HeldAlert(alert=alert)
+            episode(alert.fingerprint, alert.starts_at): HeldAlert(alert=alert, joined_at=at)
             for alert in fact.alerts
         },
         seen=frozenset({str(event.id)}),
     )
 
+
+def _kept(event: Event[Fact], fact: facts.AlertsMuted) -> IncidentState:
+    at = event.occurred_at
+    alerts = _guests({}, event, fact)
+    return IncidentState(
+        incident=event.subject,
+        key=event.key,
+        system=fact.system,
+        title=fact.title,
+        status=Status.MUTED,
+        severity=fact.severity,
+        opened_severity=fact.severity,
+        rule=fact.rule,
+        reason=fact.reason,
+        group_key=fact.group_key,
+        service=fact.service,
+        drill=fact.drill,
+        policy=fact.basis.policy if fact.basis else None,
+        opened_at=at,
+        escalation_from=at,
+        alerts=alerts,
+        mutings=len(alerts),
+        seen=frozenset({str(event.id)}),
+    )
+
+
+def _guests(
+    held: Mapping[str, HeldAlert], event: Event[Fact], fact: facts.AlertsMuted
+) -> dict[str, HeldAlert]:
+    """What is held with the alerts of the fact muted: those that were there, and new guests."""
+    alerts = dict(held)
+    for alert in fact.alerts:
+        key = episode(alert.fingerprint, alert.starts_at)
+        known = alerts.get(key)
+        if known is None:
+            alerts[key] = HeldAlert(
+                alert=alert, joined_at=event.occurred_at, muting=alert.muted, guest=True
+            )
+        elif known.firing:
+            alerts[key] = known.model_copy(update={"muting": alert.muted})
+    return alerts
+
+
+def _mutings(alerts: Mapping[str, HeldAlert]) -> int:
+    return sum(held.muting is not None for held in alerts.values())
+
+
+COMMANDER = "incident_commander"
+"""The role of whose it is."""
 
 PUBLIC = "public"
 """Audience of an update that is meant for everybody."""
@@ -131,11 +180,71 @@ def _applies(kind: type[F]) -> Callable[[_Apply[F]], _Apply[F]]:
 @_applies(facts.AlertsAttached)
 def _attached(state: IncidentState, event: Event[Fact], fact: facts.AlertsAttached) -> Changes:
     alerts = dict(state.alerts)
+    changed = False
     for alert in fact.alerts:
-        alerts.setdefault(episode(alert.fingerprint, alert.starts_at), HeldAlert(alert=alert))
-    if len(alerts) == len(state.alerts):
+        key = episode(alert.fingerprint, alert.starts_at)
+        known = alerts.get(key)
+        if known is None or known.guest:
+            alerts[key] = HeldAlert(alert=alert, joined_at=event.occurred_at)
+            changed = True
+    if not changed:
         return Reason.NOTHING_NEW
-    return {"alerts": alerts, "clear_since": None, "joined_at": event.occurred_at}
+    changes: dict[str, Any] = {
+        "alerts": alerts,
+        "mutings": _mutings(alerts) if state.mutings else 0,
+        "clear_since": None,
+        "joined_at": event.occurred_at,
+    }
+    return changes | _heard_again(state, event)
+
+
+def _heard_again(state: IncidentState, event: Event[Fact]) -> dict[str, Any]:
+    """What is heard after everything was muted is asked for from the first level on."""
+    if state.status is Status.OPEN and state.quiet:
+        return _escalates_again(state, event)
+    return {}
+
+
+@_applies(facts.AlertsMuted)
+def _muted(state: IncidentState, event: Event[Fact], fact: facts.AlertsMuted) -> Changes:
+    alerts = _guests(state.alerts, event, fact)
+    if alerts == state.alerts:
+        return Reason.NOTHING_NEW
+    return {"alerts": alerts, "mutings": _mutings(alerts)}
+
+
+@_applies(facts.AlertsReleased)
+def _released(state: IncidentState, event: Event[Fact], fact: facts.AlertsReleased) -> Changes:
+    alerts = dict(state.alerts)
+    for one in fact.alerts:
+        key = episode(one.fingerprint, one.starts_at)
+        held = alerts.get(key)
+        if held is None or held.muting is None:
+            continue
+        if held.guest:
+            del alerts[key]
+        else:
+            alerts[key] = held.model_copy(update={"muting": None})
+    if alerts == state.alerts:
+        return Reason.NOTHING_NEW
+    changes: dict[str, Any] = {"alerts": alerts, "mutings": _mutings(alerts)}
+    after = state.model_copy(update=changes)
+    return changes | ({} if after.quiet else _heard_again(state, event))
+
+
+@_applies(facts.LeasesRenewed)
+def _renewed(state: IncidentState, _: Event[Fact], fact: facts.LeasesRenewed) -> Changes:
+    alerts = dict(state.alerts)
+    changed = False
+    for lease in fact.leases:
+        key = episode(lease.fingerprint, lease.starts_at)
+        held = alerts.get(key)
+        if held is None or not held.firing:
+            continue
+        alert = held.alert.model_copy(update={"lease_until": lease.lease_until})
+        alerts[key] = held.model_copy(update={"alert": alert})
+        changed = True
+    return {"alerts": alerts} if changed else Reason.NOTHING_NEW
 
 
 @_applies(facts.AlertsCleared)
@@ -157,8 +266,10 @@ def _cleared(state: IncidentState, event: Event[Fact], fact: facts.AlertsCleared
         )
     if not changed:
         return Reason.NOTHING_NEW
-    all_clear = not any(held.firing for held in alerts.values())
-    return {"alerts": alerts, "clear_since": event.occurred_at if all_clear else None}
+    all_clear = not any(held.firing and not held.guest for held in alerts.values())
+    # That a guest ends says nothing of when the incident's own alerts did.
+    since = state.clear_since or event.occurred_at
+    return {"alerts": alerts, "clear_since": since if all_clear else None}
 
 
 @_applies(facts.SeverityRaised)
@@ -169,6 +280,8 @@ def _raised(state: IncidentState, event: Event[Fact], fact: facts.SeverityRaised
         "severity": fact.severity_to,
         "level": 0,
         "repeats": 0,
+        # What was muted was milder.
+        **_NOT_MUTED,
         "raised_at": event.occurred_at,
         "severity_request": None,
     }
@@ -193,6 +306,7 @@ def _severity_requested(
 @_applies(facts.Acknowledged)
 def _acknowledged(state: IncidentState, event: Event[Fact], fact: facts.Acknowledged) -> Changes:
     return {
+        **_NOTHING_ASKED,
         "acknowledged_at": event.occurred_at,
         "acknowledged_by": fact.by,
         "first_acknowledged_at": state.first_acknowledged_at or event.occurred_at,
@@ -206,6 +320,65 @@ def _acknowledgement_expired(
     if fact.generation != state.generation:
         return Reason.OTHER_GENERATION
     return _escalates_again(state, event)
+
+
+_NOTHING_ASKED: dict[str, Any] = {"escalation": None, "handed": None}
+_NOT_MUTED: dict[str, Any] = {"muted_until": None, "muted_by": None}
+
+
+@_applies(facts.EscalationRequested)
+def _escalation_requested(
+    state: IncidentState, event: Event[Fact], fact: facts.EscalationRequested
+) -> Changes:
+    asked = Asked(by=fact.by, reason=fact.reason, at=event.occurred_at)
+    changes: dict[str, Any] = {}
+    if state.status is Status.ACKNOWLEDGED:
+        # Those who were told already are not told again: it goes on from the level it had.
+        went = {"level": state.level, "repeats": state.repeats}
+        changes = _escalates_again(state, event) | went
+    return changes | _NOT_MUTED | {"escalation": asked}
+
+
+@_applies(facts.HandedOver)
+def _handed_over(state: IncidentState, event: Event[Fact], fact: facts.HandedOver) -> Changes:
+    had = {state.handed_to, state.acknowledged_by.name if state.acknowledged_by else None}
+    if had == {None}:
+        had = {fact.by.name}
+    # What somebody had to do because it was theirs, is now for whom it was given to.
+    roles = {role: fact.contact if who in had else who for role, who in state.roles.items()}
+    return {
+        **_escalates_again(state, event),
+        **_NOT_MUTED,
+        "escalation": None,
+        "handed_to": fact.contact,
+        "handed": Asked(by=fact.by, reason=fact.reason, at=event.occurred_at),
+        "roles": {COMMANDER: fact.contact} | roles,
+    }
+
+
+@_applies(facts.PagesMuted)
+def _pages_muted(_: IncidentState, event: Event[Fact], fact: facts.PagesMuted) -> Changes:
+    until = event.occurred_at + fact.lasts
+    return {**_NOTHING_ASKED, "muted_until": until, "muted_by": fact.by}
+
+
+@_applies(facts.UnmuteRequested)
+def _unmute_requested(
+    state: IncidentState, event: Event[Fact], _: facts.UnmuteRequested
+) -> Changes:
+    if state.muted_until is None:
+        return Reason.NOT_MUTED
+    return {"muted_until": min(state.muted_until, event.occurred_at)}
+
+
+@_applies(facts.MuteEnded)
+def _mute_ended(state: IncidentState, event: Event[Fact], fact: facts.MuteEnded) -> Changes:
+    if state.muted_until is None:
+        return Reason.NOT_MUTED
+    if fact.due_at < state.muted_until:
+        return Reason.PAGES_MUTED
+    again = _escalates_again(state, event) if state.status is Status.OPEN else {}
+    return again | _NOT_MUTED
 
 
 def _escalates_again(state: IncidentState, event: Event[Fact]) -> dict[str, Any]:
@@ -225,6 +398,8 @@ def _level_reached(state: IncidentState, event: Event[Fact], fact: facts.LevelRe
         return Reason.OTHER_GENERATION
     if fact.severity != state.severity:
         return Reason.OTHER_SEVERITY
+    if state.muted_until is not None:
+        return Reason.PAGES_MUTED
     if (fact.level, fact.repeat) <= (state.level, state.repeats):
         return Reason.LEVEL_PASSED
     level = Level(
@@ -238,9 +413,16 @@ def _level_reached(state: IncidentState, event: Event[Fact], fact: facts.LevelRe
         repeat=fact.repeat,
         waited=fact.waited,
         reason=fact.reason,
+        by=fact.by,
+        text=fact.text,
         event=str(event.id),
     )
-    return {"level": fact.level, "repeats": fact.repeat, "levels": (*state.levels, level)}
+    return {
+        **_NOTHING_ASKED,
+        "level": fact.level,
+        "repeats": fact.repeat,
+        "levels": (*state.levels, level),
+    }
 
 
 @_applies(facts.ResponseTargetMissed)
@@ -274,18 +456,6 @@ def _update_overdue(state: IncidentState, _: Event[Fact], fact: facts.UpdateOver
         "overdue_at": fact.due_at,
         "overdue_targets": fact.targets,
     }
-
-
-@_applies(facts.StepOverdue)
-def _step_overdue(state: IncidentState, _: Event[Fact], fact: facts.StepOverdue) -> Changes:
-    found = _found(state, fact.remediation, fact.step)
-    if isinstance(found, Reason):
-        return found
-    remediation, held = found
-    if held.overdue_at is not None:
-        return Reason.NOTHING_NEW
-    changes: dict[str, object] = {"overdue_at": fact.due_at, "overdue_targets": fact.targets}
-    return _step(state, remediation, fact.step, changes)
 
 
 @_applies(facts.ReviewDue)
@@ -451,187 +621,14 @@ def _update(state: IncidentState, event: Event[Fact], fact: facts.UpdatePosted) 
     return changes
 
 
-@_applies(facts.RemediationProposed)
-def _proposed(state: IncidentState, event: Event[Fact], fact: facts.RemediationProposed) -> Changes:
-    if fact.generation != state.generation:
-        return Reason.OTHER_GENERATION
-    if fact.remediation in state.remediations:
-        return Reason.NOTHING_NEW
-    proposed = Remediation(
-        remediation=fact.remediation,
-        playbook=fact.playbook,
-        generation=fact.generation,
-        steps=tuple(Step(proposed=proposed) for proposed in fact.steps),
-        proposed_at=event.occurred_at,
-        expires_at=fact.expires_at,
-    )
-    return {"remediations": state.remediations | {fact.remediation: proposed}}
-
-
-def _found(
-    state: IncidentState, remediation: str, step_id: str
-) -> tuple[Remediation, Step] | Reason:
-    held = state.remediations.get(remediation)
-    if held is None:
-        return Reason.UNKNOWN_REMEDIATION
-    found = held.step(step_id)
-    return Reason.UNKNOWN_STEP if found is None else (held, found)
-
-
-def _step(
-    state: IncidentState,
-    remediation: Remediation,
-    step_id: str,
-    changes: dict[str, object],
-    **of_remediation: object,
-) -> Changes:
-    steps = tuple(
-        held.model_copy(update=changes) if held.proposed.step == step_id else held
-        for held in remediation.steps
-    )
-    changed = remediation.model_copy(update={"steps": steps, **of_remediation})
-    return {"remediations": state.remediations | {remediation.remediation: changed}}
-
-
-@_applies(facts.RemediationApproved)
-def _approved(state: IncidentState, _: Event[Fact], fact: facts.RemediationApproved) -> Changes:
-    found = _found(state, fact.remediation, fact.step)
-    if isinstance(found, Reason):
-        return found
-    remediation, held = found
-    if remediation.status is not RemediationStatus.PROPOSED:
-        return Reason.REJECTED
-    if held.status is not StepStatus.PROPOSED:
-        return Reason.STEP_PASSED
-    if any(person.name == fact.by.name for person in held.approved_by):
-        return Reason.NOTHING_NEW
-    return _step(state, remediation, fact.step, {"approved_by": (*held.approved_by, fact.by)})
-
-
-@_applies(facts.RemediationRejected)
-def _rejected(state: IncidentState, _: Event[Fact], fact: facts.RemediationRejected) -> Changes:
-    held = state.remediations.get(fact.remediation)
-    if held is None:
-        return Reason.UNKNOWN_REMEDIATION
-    if held.status is not RemediationStatus.PROPOSED:
-        return Reason.REJECTED
-    changed = held.model_copy(
-        update={"status": RemediationStatus.REJECTED, "reason": fact.reason or fact.by.name}
-    )
-    return {"remediations": state.remediations | {fact.remediation: changed}}
-
-
-@_applies(facts.RemediationStarted)
-def _started(state: IncidentState, event: Event[Fact], fact: facts.RemediationStarted) -> Changes:
-    found = _found(state, fact.remediation, fact.step)
-    if isinstance(found, Reason):
-        return found
-    remediation, held = found
-    if remediation.status is not RemediationStatus.PROPOSED:
-        return Reason.REJECTED
-    if held.status is not StepStatus.PROPOSED:
-        return Reason.STEP_PASSED
-    return _step(
-        state,
-        remediation,
-        fact.step,
-        {
-            "status": StepStatus.STARTED,
-            "started_at": event.occurred_at,
-            "started_by": fact.instance,
-        },
-    )
-
-
-@_applies(facts.RemediationStepFinished)
-def _finished(
-    state: IncidentState, event: Event[Fact], fact: facts.RemediationStepFinished
-) -> Changes:
-    found = _found(state, fact.remediation, fact.step)
-    if isinstance(found, Reason):
-        return found
-    remediation, held = found
-    if held.status not in {StepStatus.STARTED, StepStatus.IN_DOUBT}:
-        return Reason.STEP_PASSED
-    return _step(
-        state,
-        remediation,
-        fact.step,
-        {
-            "status": StepStatus.FINISHED if fact.succeeded else StepStatus.FAILED,
-            "finished_at": event.occurred_at,
-            "succeeded": fact.succeeded,
-            "reason": fact.reason,
-        },
-    )
-
-
-@_applies(facts.RemediationVerified)
-def _verified(state: IncidentState, _: Event[Fact], fact: facts.RemediationVerified) -> Changes:
-    found = _found(state, fact.remediation, fact.step)
-    if isinstance(found, Reason):
-        return found
-    remediation, held = found
-    if held.status is not StepStatus.FINISHED:
-        return Reason.STEP_PASSED
-    return _step(state, remediation, fact.step, {"status": StepStatus.VERIFIED})
-
-
-@_applies(facts.RemediationRolledBack)
-def _rolled_back(
-    state: IncidentState, _: Event[Fact], fact: facts.RemediationRolledBack
-) -> Changes:
-    found = _found(state, fact.remediation, fact.step)
-    if isinstance(found, Reason):
-        return found
-    remediation, held = found
-    if held.status in {StepStatus.PROPOSED, StepStatus.ROLLED_BACK}:
-        return Reason.STEP_PASSED
-    return _step(
-        state,
-        remediation,
-        fact.step,
-        {"status": StepStatus.ROLLED_BACK, "reason": fact.reason},
-    )
-
-
-@_applies(facts.RemediationFailed)
-def _remediation_failed(
-    state: IncidentState, _: Event[Fact], fact: facts.RemediationFailed
-) -> Changes:
-    held = state.remediations.get(fact.remediation)
-    if held is None:
-        return Reason.UNKNOWN_REMEDIATION
-    if held.status is RemediationStatus.FAILED:
-        return Reason.NOTHING_NEW
-    changed = held.model_copy(update={"status": RemediationStatus.FAILED, "reason": fact.reason})
-    return {"remediations": state.remediations | {fact.remediation: changed}}
-
-
-@_applies(facts.RemediationInDoubt)
-def _remediation_in_doubt(
-    state: IncidentState, _: Event[Fact], fact: facts.RemediationInDoubt
-) -> Changes:
-    found = _found(state, fact.remediation, fact.step)
-    if isinstance(found, Reason):
-        return found
-    remediation, held = found
-    if held.status is not StepStatus.STARTED:
-        return Reason.STEP_PASSED
-    return _step(
-        state,
-        remediation,
-        fact.step,
-        {"status": StepStatus.IN_DOUBT, "reason": fact.reason},
-        status=RemediationStatus.IN_DOUBT,
-        reason=fact.reason,
-    )
+_APPLY.update(REMEDIES)
 
 
 @_applies(facts.Mitigated)
 def _mitigated(state: IncidentState, event: Event[Fact], fact: facts.Mitigated) -> Changes:
     # Whoever mitigates has answered: nobody needs to be woken for it any more.
     return {
+        **_NOTHING_ASKED,
         "mitigated_at": event.occurred_at,
         "acknowledged_at": state.acknowledged_at or event.occurred_at,
         "acknowledged_by": state.acknowledged_by or fact.by,
@@ -669,6 +666,8 @@ _NO_REQUESTS: dict[str, Any] = {
     "merge_request": None,
     "unattached": (),
     "review_reminded": False,
+    **_NOTHING_ASKED,
+    **_NOT_MUTED,
 }
 
 
@@ -684,6 +683,7 @@ def _reopened(state: IncidentState, event: Event[Fact], fact: facts.Reopened) ->
     return {
         **_escalates_again(state, event),
         **_NO_REQUESTS,
+        "handed_to": None,
         "mitigated_at": None,
         "resolved_at": None,
         "resolved_by": None,

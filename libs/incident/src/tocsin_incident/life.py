@@ -27,6 +27,7 @@ class Reason(StrEnum):
     REVIEWED = "reviewed"
     CLOSED = "closed"
     MERGED = "merged"
+    MUTED = "muted"
     OTHER_GENERATION = "other_generation"
     OTHER_SEVERITY = "other_severity"
     LEVEL_PASSED = "level_passed"
@@ -39,42 +40,63 @@ class Reason(StrEnum):
     UNKNOWN_STEP = "unknown_step"
     STEP_PASSED = "step_passed"
     REJECTED = "rejected"
+    PAGES_MUTED = "pages_muted"
+    NOT_MUTED = "not_muted"
+    NOT_PLANNED = "not_planned"
+    OTHER_PLAN = "other_plan"
 
 
 _S = Status
 _LIVE = (_S.OPEN, _S.ACKNOWLEDGED, _S.MITIGATED)
 _DONE = (_S.RESOLVED, _S.REVIEWED)
+_BEGUN = (*_LIVE, *_DONE, _S.CLOSED, _S.MERGED)
 _ALL = tuple(Status)
 
 _STAYS: tuple[tuple[type[IncidentFact], tuple[Status, ...]], ...] = (
     (facts.AlertsAttached, _LIVE),
-    (facts.AlertsCleared, (*_LIVE, *_DONE)),
+    (facts.AlertsCleared, (_S.MUTED, *_LIVE, *_DONE)),
+    (facts.AlertsMuted, _ALL),
+    (facts.AlertsReleased, _ALL),
+    (facts.LeasesRenewed, (_S.MUTED, *_LIVE, *_DONE)),
     (facts.SeverityRaised, _LIVE),
     (facts.SeverityLowered, _LIVE),
     (facts.SeverityRequested, _LIVE),
     (facts.LevelReached, (_S.OPEN,)),
+    (facts.PagesMuted, _LIVE),
+    (facts.UnmuteRequested, _LIVE),
+    (facts.MuteEnded, _LIVE),
     (facts.ResponseTargetMissed, (_S.OPEN,)),
     (facts.UpdateOverdue, _LIVE),
     (facts.StepOverdue, _LIVE),
     (facts.ReviewDue, (_S.RESOLVED,)),
-    (facts.NotificationRequested, _ALL),
-    (facts.NotificationAttempted, _ALL),
-    (facts.NotificationDelivered, _ALL),
-    (facts.NotificationFailed, _ALL),
-    (facts.NotificationInDoubt, _ALL),
-    (facts.NotificationSuperseded, _ALL),
-    (facts.NoteAdded, _ALL),
+    (facts.NotificationRequested, _BEGUN),
+    (facts.NotificationAttempted, _BEGUN),
+    (facts.NotificationDelivered, _BEGUN),
+    (facts.NotificationFailed, _BEGUN),
+    (facts.NotificationInDoubt, _BEGUN),
+    (facts.NotificationSuperseded, _BEGUN),
+    (facts.NoteAdded, _BEGUN),
     (facts.RoleAssigned, (*_LIVE, *_DONE)),
     (facts.UpdatePosted, (*_LIVE, *_DONE)),
     (facts.RemediationProposed, _LIVE),
+    (facts.RemediationStepPlanned, _LIVE),
     (facts.RemediationApproved, _LIVE),
-    (facts.RemediationRejected, _ALL),
+    (facts.RemediationRejected, _BEGUN),
+    (facts.RemediationAborted, _BEGUN),
+    (facts.RemediationSettled, _BEGUN),
     (facts.RemediationStarted, _LIVE),
-    (facts.RemediationStepFinished, _ALL),
-    (facts.RemediationVerified, _ALL),
-    (facts.RemediationRolledBack, _ALL),
-    (facts.RemediationFailed, _ALL),
-    (facts.RemediationInDoubt, _ALL),
+    (facts.RemediationStepHeld, _BEGUN),
+    (facts.RemediationStepReleased, _BEGUN),
+    (facts.RemediationStepFinished, _BEGUN),
+    (facts.RemediationVerified, _BEGUN),
+    (facts.RemediationNotVerified, _BEGUN),
+    (facts.RemediationRollbackBegun, _LIVE),
+    (facts.RemediationUndoStarted, _LIVE),
+    (facts.RemediationRolledBack, _BEGUN),
+    (facts.RemediationUndoFailed, _BEGUN),
+    (facts.RemediationFailed, _BEGUN),
+    (facts.RemediationInDoubt, _BEGUN),
+    (facts.RemediationLooked, _BEGUN),
     (facts.ReopenRequested, _DONE),
     (facts.MergeRequested, _LIVE),
 )
@@ -82,6 +104,8 @@ _STAYS: tuple[tuple[type[IncidentFact], tuple[Status, ...]], ...] = (
 _MOVES: tuple[tuple[type[IncidentFact], tuple[Status, ...], Status], ...] = (
     (facts.Acknowledged, (_S.OPEN,), _S.ACKNOWLEDGED),
     (facts.AcknowledgementExpired, (_S.ACKNOWLEDGED,), _S.OPEN),
+    (facts.EscalationRequested, (_S.OPEN, _S.ACKNOWLEDGED), _S.OPEN),
+    (facts.HandedOver, (_S.OPEN, _S.ACKNOWLEDGED), _S.OPEN),
     (facts.Mitigated, (_S.OPEN, _S.ACKNOWLEDGED), _S.MITIGATED),
     (facts.Resolved, _LIVE, _S.RESOLVED),
     (facts.AutoResolved, _LIVE, _S.RESOLVED),
@@ -97,6 +121,7 @@ TABLE: dict[tuple[Status, type[IncidentFact]], Status] = {
 """(status, kind of fact) -> status after. What is not here is ignored, for the reason below."""
 
 _REASONS: dict[Status, Reason] = {
+    Status.MUTED: Reason.MUTED,
     Status.OPEN: Reason.NOT_ACKNOWLEDGED,
     Status.ACKNOWLEDGED: Reason.ACKNOWLEDGED,
     Status.MITIGATED: Reason.MITIGATED,
@@ -124,7 +149,7 @@ def step(status: Status, fact: type[IncidentFact]) -> Status | Reason:
 
 def diagram() -> str:
     """The table as a Mermaid state diagram (moves only), for the docs."""
-    lines = ["stateDiagram-v2", "    [*] --> open: Opened"]
+    lines = ["stateDiagram-v2", "    [*] --> open: Opened", "    [*] --> muted: AlertsMuted"]
     lines.extend(
         f"    {status} --> {to}: {fact.__name__}"
         for fact, statuses, to in _MOVES

@@ -11,15 +11,19 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from tocsin_contracts.event import Instant, Person, Value
-from tocsin_contracts.incidents import Alert, Message, ProposedStep, Purpose, Target
+from tocsin_contracts.incidents import Alert, Message, Muting, ProposedStep, Purpose, Target
 
 FOLD_VERSION = "4"
 """Raised whenever the same log folds to another state; a snapshot of another version is unused."""
 
 
 class Status(StrEnum):
-    """Where an incident stands in its life."""
+    """Where an incident stands in its life.
 
+    A `muted` one is none yet: it keeps alerts that nobody is to hear of.
+    """
+
+    MUTED = "muted"
     OPEN = "open"
     ACKNOWLEDGED = "acknowledged"
     MITIGATED = "mitigated"
@@ -38,9 +42,18 @@ _LIVE = frozenset({Status.OPEN, Status.ACKNOWLEDGED, Status.MITIGATED})
 
 
 class HeldAlert(Value):
-    """An alert episode of the incident, firing while `cleared_at` is absent."""
+    """An alert episode of the incident, firing while `cleared_at` is absent.
+
+    Attributes:
+        joined_at: When the log first held it here.
+        muting: Why it is not heard now.
+        guest: It is only kept here until it is heard again, and counts for nothing.
+    """
 
     alert: Alert
+    joined_at: Instant | None = None
+    muting: Muting | None = None
+    guest: bool = False
     cleared_at: Instant | None = None
     cleared_because: str | None = None
     cleared_by: UUID | None = None
@@ -64,6 +77,8 @@ class Level(Value):
     repeat: int = 0
     waited: timedelta | None = None
     reason: str = ""
+    by: Person | None = None
+    text: str = ""
     event: str
 
 
@@ -127,17 +142,73 @@ class StepStatus(StrEnum):
     STARTED = "started"
     FINISHED = "finished"
     VERIFIED = "verified"
+    NOT_VERIFIED = "not_verified"
+    UNDOING = "undoing"
     ROLLED_BACK = "rolled_back"
+    UNDO_FAILED = "undo_failed"
     FAILED = "failed"
     IN_DOUBT = "in_doubt"
 
 
+class StepPlan(Value):
+    """What a step would do to the world, as it was found; see `RemediationStepPlanned`."""
+
+    number: int
+    planned_at: Instant
+    targets: tuple[str, ...] = ()
+    state: str = ""
+    diff: str = ""
+    pods: int | None = None
+    share: float | None = None
+    fingerprint: str = ""
+    refused: str = ""
+    detail: str = ""
+
+
+class Approval(Value):
+    """Somebody let a step run."""
+
+    by: Person
+    at: Instant
+
+
+class Hold(Value):
+    """Why a step that was to run waits.
+
+    Attributes:
+        since: When it was first held for this reason.
+    """
+
+    reason: str
+    detail: str = ""
+    since: Instant
+    retry_at: Instant | None = None
+    released: bool = False
+
+
 class Step(Value):
-    """A remediation step and how far it got."""
+    """A remediation step and how far it got.
+
+    Attributes:
+        attempt: How often it was started.
+        approvals: Those on its newest plan; `approved_by` names the same people.
+        severity: The incident's when it was last started.
+        changed: What an exact undo needs to know of the state before.
+        undone_by: The process that undoes it, once one does.
+        looked: What a look showed while it was in doubt.
+    """
 
     proposed: ProposedStep
     status: StepStatus = StepStatus.PROPOSED
+    attempt: int = 0
+    plan: StepPlan | None = None
     approved_by: tuple[Person, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    hold: Hold | None = None
+    severity: str = ""
+    changed: dict[str, str] = Field(default_factory=dict)
+    undone_by: str = ""
+    looked: str = ""
     started_by: str = ""
     started_at: Instant | None = None
     finished_at: Instant | None = None
@@ -151,13 +222,19 @@ class RemediationStatus(StrEnum):
     """Where a remediation stands."""
 
     PROPOSED = "proposed"
+    ROLLING_BACK = "rolling_back"
     REJECTED = "rejected"
     FAILED = "failed"
     IN_DOUBT = "in_doubt"
 
 
 class Remediation(Value):
-    """A proposed playbook and its steps, in order."""
+    """A proposed playbook and its steps, in order.
+
+    Attributes:
+        because_of: The step because of which it is rolled back, failed or in doubt.
+        tell: Who is told that it failed, or asked about what is in doubt.
+    """
 
     remediation: str
     playbook: str
@@ -167,10 +244,20 @@ class Remediation(Value):
     proposed_at: Instant
     expires_at: Instant | None = None
     reason: str = ""
+    because_of: str = ""
+    tell: tuple[Target, ...] = ()
 
     def step(self, step_id: str) -> Step | None:
         """The step of this id, if there is one."""
         return next((step for step in self.steps if step.proposed.step == step_id), None)
+
+
+class Asked(Value):
+    """What a person wants to happen before its time."""
+
+    by: Person
+    reason: str = ""
+    at: Instant
 
 
 class MissedTarget(Value):
@@ -193,7 +280,13 @@ class IncidentState(Value):
         raised_at: When its severity was last raised, and its levels began anew.
         acknowledged_at: Start of the acknowledgement in force, if one is.
         first_acknowledged_at: The first acknowledgement ever, for targets and the postmortem.
+        handed_to: Contact whose it is, since somebody handed it over.
+        handed: By whom, and when; absent once it was taken.
+        escalation: Who wants the next level now.
+        muted_until: When pages and reminders begin again.
+        muted_by: Who wanted none.
         joined_at: When alerts last joined it after its opening.
+        mutings: Alerts it holds that are muted, firing or not.
         clear_since: When the last firing alert cleared, while none fires.
         seen: Ids of every fact folded or ignored, so that a repeat changes nothing.
         last_offset: Offset of the newest fact folded, where the log gave one.
@@ -241,12 +334,19 @@ class IncidentState(Value):
     merged_into: str | None = None
     review_reminded: bool = False
 
+    handed_to: str | None = None
+    handed: Asked | None = None
+    escalation: Asked | None = None
+    muted_until: Instant | None = None
+    muted_by: Person | None = None
+
     raised_at: Instant | None = None
     severity_request: tuple[str, str, Person] | None = None
     reopen_request: tuple[str, Person] | None = None
     merge_request: tuple[str, Person] | None = None
 
     alerts: dict[str, HeldAlert] = Field(default_factory=dict)
+    mutings: int = 0
     clear_since: Instant | None = None
     joined_at: Instant | None = None
     unattached: tuple[Alert, ...] = ()
@@ -275,7 +375,15 @@ class IncidentState(Value):
     @property
     def firing(self) -> int:
         """How many of its alerts still fire."""
-        return sum(1 for held in self.alerts.values() if held.firing)
+        return sum(1 for held in self.alerts.values() if held.firing and not held.guest)
+
+    @property
+    def quiet(self) -> bool:
+        """Whether everything of its own that fires is muted: nobody is to be asked for."""
+        if not self.mutings:
+            return False
+        own = [held for held in self.alerts.values() if held.firing and not held.guest]
+        return bool(own) and all(held.muting is not None for held in own)
 
 
 def state_document(state: IncidentState) -> dict[str, Any]:
