@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from classifier.domain.deciding import Decision, Delivery, decide
-from classifier.domain.duty import owed
+from classifier.domain.duty import Outlook, owed
 from classifier.domain.holdings import Holdings
 from tocsin_casebook import InForce
 from tocsin_contracts import incidents as facts
@@ -17,11 +17,12 @@ from tocsin_contracts.dispositions import Disposition, Outcome
 from tocsin_contracts.event import Cause, Event
 from tocsin_contracts.ids import derive
 from tocsin_incident import Book, IncidentState
-from tocsin_policy import DRILL_LABEL, Policy, policy_hash
+from tocsin_policy import DRILL_LABEL, Policy, SilenceBook, policy_hash
 from tocsin_testkit.policies import a_policy
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 POLICY = a_policy()
+NOTHING_ELSE = Outlook(lambda _: None, Holdings(), SilenceBook())
 FIRING, RESOLVED = ObservationStatus.FIRING, ObservationStatus.RESOLVED
 
 
@@ -46,6 +47,7 @@ class World:
         self.in_force = InForce(policy, policy_hash(policy))
         self.book = Book()
         self.holdings = Holdings()
+        self.silences = SilenceBook()
         self.offset = 0
 
     def see(self, *observations: Observation, now: datetime = NOW) -> Decision:
@@ -66,6 +68,7 @@ class World:
             in_force=self.in_force,
             find=self.book.expected,
             holdings=self.holdings,
+            silences=self.silences,
             now=now,
             end=self.book.end,
         )
@@ -302,9 +305,9 @@ def test_an_incident_does_not_end_while_its_alert_may_come_back() -> None:
         state = world.incident
         assert state.clear_since is not None
         due_at = state.clear_since + wait
-        before = owed(state, in_force, due_at - timedelta(seconds=1), 1, holder=lambda *_: None)
+        before = owed(state, in_force, due_at - timedelta(seconds=1), 1, NOTHING_ELSE)
         assert (before.events, before.next_at) == ((), due_at)
-        [event] = owed(state, in_force, due_at, 1, holder=lambda *_: None).events
+        [event] = owed(state, in_force, due_at, 1, NOTHING_ELSE).events
         assert isinstance(event.fact, facts.AutoResolved)
 
 

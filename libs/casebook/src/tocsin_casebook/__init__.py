@@ -3,5 +3,15 @@
 from tocsin_casebook.casebook import INCIDENTS, SNAPSHOTS, Casebook
 from tocsin_casebook.policies import InForce, Policies
 from tocsin_casebook.reconciling import Owed, Reconciler
+from tocsin_casebook.silences import Silences
 
-__all__ = ["INCIDENTS", "SNAPSHOTS", "Casebook", "InForce", "Owed", "Policies", "Reconciler"]
+__all__ = [
+    "INCIDENTS",
+    "SNAPSHOTS",
+    "Casebook",
+    "InForce",
+    "Owed",
+    "Policies",
+    "Reconciler",
+    "Silences",
+]

@@ -132,6 +132,11 @@ class Casebook:
         """The book of a partition we hold. Raises `KeyError` for another."""
         return self._books[partition]
 
+    def book_of(self, key: str) -> Book | None:
+        """The book that holds what has this key, or `None` if we hold nothing of it."""
+        partition = self._partition_of.get(key)
+        return None if partition is None else self._books.get(partition)
+
     def find(self, incident: str) -> tuple[Book, IncidentState] | None:
         """The book and settled state of an incident we hold, or `None`."""
         try:

@@ -53,6 +53,8 @@ class Reconciler:
         looked: Called with each incident's settled state after its facts are written: where a
             service with effects in the world starts them.
         folded: Called with each fact of the log and what it did, as it is folded.
+        expected: Called with each fact that is owed and the state it leads to, before it is
+            written.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Reconciler:
         duty: Duty,
         looked: Callable[[IncidentState], None] | None = None,
         folded: Callable[[Event[Fact], Change], None] | None = None,
+        expected: Callable[[Event[Fact], IncidentState], None] | None = None,
     ) -> None:
         self._casebook = casebook
         self._policies = policies
@@ -73,6 +76,7 @@ class Reconciler:
         self._duty = duty
         self._looked = looked
         self._folded = folded
+        self._expected = expected
         self._touched: dict[str, None] = {}
         self._unsent: list[Event[Fact]] = []
         self._writing = asyncio.Lock()
@@ -209,10 +213,12 @@ class Reconciler:
                 return written
             for event in owed.events:
                 holder = self._casebook.find(event.subject)
-                ignored = (holder[0] if holder else book).expect(event).ignored
+                after, ignored = (holder[0] if holder else book).expect(event)
                 if ignored is not None:
                     # Writing it would change nothing, so the state would owe it for ever.
                     log.error("duty.refused", incident=incident, type=event.type, reason=ignored)
                     return written
+                if self._expected is not None and after is not None:
+                    self._expected(event, after)
                 written.append(event)
         raise RuntimeError(f"{incident} owes without end: {written[-1].type}")

@@ -4,6 +4,7 @@ from tocsin_incident.book import Book, Change, snapshot
 from tocsin_incident.explaining import explain
 from tocsin_incident.folding import Folded, fold
 from tocsin_incident.life import TABLE, Reason, diagram, step
+from tocsin_incident.reaching import Early, gave_up_at, newest_level, page_id, unreachable
 from tocsin_incident.state import FOLD_VERSION, IncidentState, Status, state_bytes, state_document
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "TABLE",
     "Book",
     "Change",
+    "Early",
     "Folded",
     "IncidentState",
     "Reason",
@@ -18,8 +20,12 @@ __all__ = [
     "diagram",
     "explain",
     "fold",
+    "gave_up_at",
+    "newest_level",
+    "page_id",
     "snapshot",
     "state_bytes",
     "state_document",
     "step",
+    "unreachable",
 ]

@@ -48,8 +48,9 @@ def _level(level: Level) -> str:
     names = ", ".join(f"{target.name} ({target.role})" for target in level.targets) or "nobody"
     skipped = f", after skipping {', '.join(map(str, level.skipped))}" if level.skipped else ""
     late = level.reached_at - level.due_at
+    early = f", early: {level.reason.replace('_', ' ')}" if level.reason else ""
     asked = f", asked for by {level.by.name}" if level.by is not None else ""
-    return f"Level {level.level} told {names}, {late} after it was due{skipped}{asked}."
+    return f"Level {level.level} told {names}, {late} after it was due{skipped}{early}{asked}."
 
 
 def _answer(state: IncidentState) -> str:

@@ -8,7 +8,7 @@ that the operator's settings give a meaning.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, Self
@@ -17,14 +17,16 @@ from pydantic import (
     AwareDatetime,
     BeforeValidator,
     Field,
+    SerializerFunctionWrapHandler,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
 from tocsin_policy.durations import Duration
 from tocsin_policy.expressions import Expression
 from tocsin_policy.matchers import Matcher, parse_matchers
-from tocsin_policy.opening import Opening
+from tocsin_policy.opening import LOOK_AHEAD, Opening
 from tocsin_policy.parts import (
     WEEKDAYS,
     Line,
@@ -39,7 +41,7 @@ from tocsin_policy.parts import (
     Weekday,
     no_duplicates,
 )
-from tocsin_policy.playbooks import Playbook
+from tocsin_policy.playbooks import Envelope, Playbook
 
 __all__ = ["WEEKDAYS", "Part"]
 
@@ -279,6 +281,24 @@ class Flapping(Part):
     within: Duration = timedelta(minutes=30)
 
 
+class Storm(Part):
+    """A source that sends more than `alerts` new alerts within this time is in a storm.
+
+    What would open incidents of its own then joins one incident of the storm, unless it is more
+    severe than that is.
+    """
+
+    alerts: Annotated[int, Field(ge=2, le=1_000_000)]
+    within: Duration = timedelta(minutes=1)
+    severity: Name
+
+    @model_validator(mode="after")
+    def _takes_time(self) -> Self:
+        if not timedelta() < self.within <= timedelta(hours=1):
+            raise ValueError("within must be longer than nothing, and an hour at most")
+        return self
+
+
 class Grouping(Part):
     """Which alerts become one incident, and when it ends by itself.
 
@@ -286,6 +306,10 @@ class Grouping(Part):
         wait: Levels are counted from this long after the opening, so that a page knows more.
         interval: News of alerts that joined is told where updates are, at most this often;
             absent means never.
+        correlate_within: What another source says of a service joins the live incident of that
+            service, if something happened there within this time; absent means never.
+        leases: By source, how long an alert counts as firing that nobody mentions any more;
+            longer than the source's repeat interval. A lease the alert itself has comes first.
     """
 
     by: tuple[_LabelName, ...] = ("alertname",)
@@ -294,6 +318,93 @@ class Grouping(Part):
     reopen_within: Duration
     auto_resolve_after: Duration
     flapping: Flapping | None = None
+    storm: Storm | None = None
+    correlate_within: Duration | None = None
+    leases: dict[Name, Duration] = Field(default_factory=dict)
+
+
+class InhibitionRule(Part):
+    """While an alert of `source` fires, nobody hears of those of `target` that equal it.
+
+    Alertmanager's rule, with its edge: what is source and target both is not inhibited by what is
+    both too.
+    """
+
+    source: Annotated[tuple[MatcherText, ...], Field(min_length=1)]
+    target: Annotated[tuple[MatcherText, ...], Field(min_length=1)]
+    equal: tuple[_LabelName, ...] = ()
+
+    @cached_property
+    def source_matchers(self) -> tuple[Matcher, ...]:
+        """What `source` says, compiled once."""
+        return tuple(matcher for text in self.source for matcher in parse_matchers(text))
+
+    @cached_property
+    def target_matchers(self) -> tuple[Matcher, ...]:
+        """What `target` says, compiled once."""
+        return tuple(matcher for text in self.target for matcher in parse_matchers(text))
+
+
+class Inhibition(Part):
+    """What need not be heard while something else is.
+
+    Attributes:
+        rules: By name.
+        along_dependencies: While what a service depends on has an incident that is as severe, the
+            service's own alerts are symptoms: they are kept there and page nobody.
+    """
+
+    rules: dict[Name, InhibitionRule] = Field(default_factory=dict)
+    along_dependencies: bool = False
+
+
+class Maintenance(Part):
+    """A window in which nobody hears of alerts that match; it comes again as `on` says.
+
+    Attributes:
+        match: Which alerts.
+        on: When, in OpenStreetMap's opening hours: `Su[1] 02:00-04:00`.
+    """
+
+    title: Line
+    match: Annotated[tuple[MatcherText, ...], Field(min_length=1)]
+    on: Annotated[str, Field(min_length=1, max_length=500)]
+    time_zone: TimeZone = "UTC"
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> Self:
+        if not self.opening.ever_opens():
+            raise ValueError(f"{self.on!r} never comes")
+        if all(matcher.fits({}) for matcher in self.matchers):
+            raise ValueError("at least one matcher must not match the empty string")
+        return self
+
+    @cached_property
+    def opening(self) -> Opening:
+        """When it is, compiled once."""
+        return Opening(self.time_zone, self.on, None, ())
+
+    def edge(self, at: datetime) -> tuple[bool, datetime]:
+        """Whether it is at this instant, and when that changes; a year on where it never does."""
+        held = self._edges.get("")
+        if held is not None and held[0] <= at < held[2]:
+            return held[1:]
+        is_open = self.opening.is_open(at)
+        try:
+            until = self.opening.closes_after(at) if is_open else self.opening.opens_after(at)
+        except ValueError:
+            until = at + LOOK_AHEAD
+        self._edges[""] = (at, is_open, until)
+        return is_open, until
+
+    @cached_property
+    def _edges(self) -> dict[str, tuple[datetime, bool, datetime]]:
+        return {}
+
+    @cached_property
+    def matchers(self) -> tuple[Matcher, ...]:
+        """What `match` says, compiled once."""
+        return tuple(matcher for text in self.match for matcher in parse_matchers(text))
 
 
 class Service(Part):
@@ -303,12 +414,33 @@ class Service(Part):
     depends_on: Names = ()
 
 
+class Means(Part):
+    """A channel by which a contact is told, and when; a name alone is one that is used at once.
+
+    Attributes:
+        after: How long after the first of the contact's means, unless somebody has answered. One
+            that fails for good is followed by the next at once.
+    """
+
+    channel: Name
+    after: Duration = timedelta()
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, document: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401 - a text or a mapping
+        return document(self) if self.after else self.channel
+
+
+def _means(written: Any) -> Any:  # noqa: ANN401 - whatever the file holds
+    return {"channel": written} if isinstance(written, str) else written
+
+
 class Contact(Part):
     """A person, or a number behind which one answers.
 
     Attributes:
         phone: As the runbook gives it; text, for people.
-        channels: Channels to use, in order of the person's preference.
+        channels: Channels to use, in order of the person's preference: all that are names alone
+            at once, the others after their time.
     """
 
     name: Line
@@ -317,7 +449,20 @@ class Contact(Part):
     email: Line | None = None
     slack: Line | None = None
     notes: Line | None = None
-    channels: Names = ()
+    channels: tuple[
+        Annotated[Means, BeforeValidator(_means, json_schema_input_type=Name | Means)], ...
+    ] = ()
+
+    @field_validator("channels")
+    @classmethod
+    def _each_is_named_once(cls, channels: tuple[Means, ...]) -> tuple[Means, ...]:
+        no_duplicates(tuple(means.channel for means in channels))
+        return channels
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Names of the channels, in order."""
+        return tuple(means.channel for means in self.channels)
 
 
 class Team(Part):
@@ -554,6 +699,8 @@ class Policy(Part):
         claims: Lists of matchers, any of which decides that an alert belongs to this system.
         severities: Most severe first.
         escalation: Levels by the name of the severity.
+        last_resort: Who is told, as of the worst, when the last level reached nobody at all; by
+            other channels than those that failed.
         announcements: By the name of the severity.
     """
 
@@ -569,11 +716,14 @@ class Policy(Part):
     severities: Annotated[tuple[Severity, ...], Field(min_length=1)]
     classification: ClassificationRules
     grouping: Grouping
+    inhibition: Inhibition = Inhibition()
+    maintenance: dict[Name, Maintenance] = Field(default_factory=dict)
     contacts: dict[Name, Contact] = Field(default_factory=dict)
     teams: dict[Name, Team] = Field(default_factory=dict)
     roles: dict[Name, Role] = Field(default_factory=dict)
     schedules: dict[Name, Schedule] = Field(default_factory=dict)
     escalation: dict[Name, tuple[Level, ...]] = Field(default_factory=dict)
+    last_resort: Annotated[tuple[TargetText, ...], Field(min_length=1)] | None = None
     channels: dict[Name, Channel] = Field(default_factory=dict)
     announcements: dict[Name, Announcements] = Field(default_factory=dict)
     naming: Naming = Naming()
@@ -581,6 +731,7 @@ class Policy(Part):
     drills: dict[Name, Drill] = Field(default_factory=dict)
     success: Success | None = None
     endpoints: dict[Name, Endpoint] = Field(default_factory=dict)
+    remediation: Envelope = Envelope()
     playbooks: Annotated[dict[Name, Playbook], BeforeValidator(_with_ids)] = Field(
         default_factory=dict
     )
@@ -622,6 +773,24 @@ class Policy(Part):
                 self._by_alertname.clear()
             self._by_alertname[alertname] = known
         return known
+
+    def dependencies(self, service: str | None) -> frozenset[str]:
+        """Services that this one needs to work, directly or not."""
+        known = self._dependencies.get(service or "")
+        if known is None:
+            found: set[str] = set()
+            left = [service or ""]
+            while left:
+                held = self.services.get(left.pop())
+                more = set(held.depends_on) - found if held is not None else set()
+                found |= more
+                left.extend(sorted(more))
+            known = self._dependencies[service or ""] = frozenset(found - {service})
+        return known
+
+    @cached_property
+    def _dependencies(self) -> dict[str, frozenset[str]]:
+        return {}
 
     def dependents(self, service: str | None) -> tuple[str, ...]:
         """Services that need this one to work, directly or not, in the policy's order."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from tocsin_policy.document import Hours, Policy
-from tocsin_policy.playbooks import AnyCall, Call, PlaybookStep
+from tocsin_policy.document import Contact, Hours, Means, Policy
+from tocsin_policy.playbooks import DEFAULT, AnyCall, Call, PlaybookStep
 from tocsin_policy.templates import (
     DEFAULTS,
     PURPOSES,
@@ -57,11 +57,44 @@ def findings(policy: Policy) -> tuple[Finding, ...]:
     return tuple(_all(policy))
 
 
+_NEEDS = {
+    "email": ("email", "an e-mail address", "add email:"),
+    "sms": ("phone", "a telephone number", "add phone:"),
+    "voice": ("phone", "a telephone number", "add phone:"),
+}
+"""By kind of channel: the field of the contact that it sends to, in words, and the fix."""
+
+
+def reach_findings(policy: Policy) -> Iterator[Finding]:
+    """Means that can reach nobody, in document order.
+
+    Asked of a file only. A policy that is in force stays in force, whatever a newer version of
+    this asks of it: with means that fail it still pages, and refused it pages nobody.
+    """
+    for name, contact in policy.contacts.items():
+        for index, means in enumerate(contact.channels):
+            channel = policy.channels.get(means.channel)
+            if channel is None or channel.kind not in _NEEDS:
+                continue
+            field, words, fix = _NEEDS[channel.kind]
+            if getattr(contact, field) is None:
+                where: Location = ("contacts", name, "channels", index)
+                yield Finding(where, f"{means.channel!r} needs {words} of {name!r}", fix)
+    for index, target in enumerate(policy.last_resort or ()):
+        kind, _, name = target.partition(" ")[0].partition(":")
+        held = policy.contacts.get(name)
+        if kind == "contact" and held is not None and not held.channels:
+            yield Finding(("last_resort", index), f"{name!r} has no channel: nothing reaches it")
+
+
 def _all(policy: Policy) -> Iterator[Finding]:
     severities = tuple(severity.name for severity in policy.severities)
     yield from _severities(policy)
     yield from _services(policy)
     yield from _classification(policy, severities)
+    if policy.grouping.storm is not None:
+        storm = policy.grouping.storm.severity
+        yield from _known("severity", storm, severities, ("grouping", "storm", "severity"))
     yield from _people(policy)
     for name, levels in policy.escalation.items():
         yield from _known("severity", name, severities, ("escalation", name))
@@ -82,6 +115,8 @@ def _all(policy: Policy) -> Iterator[Finding]:
                 yield Finding((*at, "after"), "a level comes no earlier than the one before it")
             for place, target in enumerate(level.targets):
                 yield from _target(policy, target, ("escalation", name, index, "targets", place))
+    for place, target in enumerate(policy.last_resort or ()):
+        yield from _target(policy, target, ("last_resort", place))
     yield from _announcements(policy, severities)
     for name in policy.success.time_to_resolve if policy.success is not None else ():
         yield from _known("severity", name, severities, ("success", "time_to_resolve", name))
@@ -159,11 +194,23 @@ def _classification(policy: Policy, severities: tuple[str, ...]) -> Iterator[Fin
     yield from _known("severity", default, severities, ("classification", "default"))
 
 
+def _contact(policy: Policy, name: str, contact: Contact) -> Iterator[Finding]:
+    before: Means | None = None
+    for index, means in enumerate(contact.channels):
+        where: Location = ("contacts", name, "channels", index)
+        yield from _known("channel", means.channel, policy.channels, where)
+        if before is None and means.after:
+            yield Finding((*where, "after"), "the first means is used at once", "leave after out")
+        if before is not None and means.after < before.after:
+            yield Finding(
+                (*where, "after"), "a means comes no earlier than the one before it", "reorder them"
+            )
+        before = means
+
+
 def _people(policy: Policy) -> Iterator[Finding]:
     for name, contact in policy.contacts.items():
-        for index, channel in enumerate(contact.channels):
-            where: Location = ("contacts", name, "channels", index)
-            yield from _known("channel", channel, policy.channels, where)
+        yield from _contact(policy, name, contact)
     for name, team in policy.teams.items():
         for index, member in enumerate(team.members):
             yield from _known("contact", member, policy.contacts, ("teams", name, "members", index))
@@ -243,17 +290,36 @@ def _nearest_to(fault: TemplateFault) -> str:
     return "" if fault.unknown is None else nearest(fault.unknown, fault.known)
 
 
+def _envelope(policy: Policy) -> Iterator[Finding]:
+    for risk, targets in policy.remediation.approvers.items():
+        for place, target in enumerate(targets):
+            yield from _target(policy, target, ("remediation", "approvers", risk, place))
+    if "tell" in policy.remediation.model_fields_set:
+        for place, target in enumerate(policy.remediation.tell):
+            yield from _target(policy, target, ("remediation", "tell", place))
+
+
 def _playbooks(policy: Policy) -> Iterator[Finding]:
+    yield from _envelope(policy)
     for name, playbook in policy.playbooks.items():
         if playbook.id != name:
             yield Finding(("playbooks", name, "id"), f"the playbook's name is {name!r}")
         for index, step in enumerate(playbook.steps):
             where: Location = ("playbooks", name, "steps", index)
+            yield from _approval(policy, step, where)
             for at, runner, call in _calls(step, where):
                 field = {"kubernetes": "cluster", "aws": "profile"}.get(runner, "endpoint")
                 asked = getattr(call, field, None)
                 if asked is not None:
                     yield from _known("endpoint", asked, policy.endpoints, (*at, runner, field))
+
+
+def _approval(policy: Policy, step: PlaybookStep, where: Location) -> Iterator[Finding]:
+    for place, target in enumerate(step.approvers):
+        yield from _target(policy, target, (*where, "approvers", place))
+    if isinstance(step.approval, Mapping):
+        for severity in sorted(set(step.approval) - {DEFAULT}):
+            yield from _known("severity", severity, policy.ranks, (*where, "approval", severity))
 
 
 def _calls(step: PlaybookStep, where: Location) -> Iterator[tuple[Location, str, AnyCall]]:

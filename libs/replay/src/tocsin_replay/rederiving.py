@@ -20,13 +20,14 @@ from classifier.handlers import Classifier
 from escalation_timer.domain.duty import owed as timer_owed
 from notifier.domain.duty import owed as notifier_owed
 from remediation.domain.duty import owed as remediation_owed
-from tocsin_casebook import Casebook, InForce, Owed, Policies
+from tocsin_casebook import Casebook, InForce, Owed, Policies, Silences
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.dispositions import Disposed
 from tocsin_contracts.event import Cause, Event, Fact, Writer
 from tocsin_incident import Book, IncidentState, fold
 from tocsin_replay.gathering import DISPOSITIONS
 from tocsin_replay.held import HeldLog
+from tocsin_replay.history import SILENCES
 from tocsin_replay.reading import INCIDENTS, Progress, read_policies
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
@@ -302,6 +303,7 @@ class _Batch:
     policy: str
     causes: tuple[Position, ...] = ()
     fact: _Taken | None = None
+    silences: int = 0
     disposed: tuple[_Taken, ...] = ()
 
 
@@ -317,7 +319,11 @@ async def _classifier(reader: Reader, partition: _Partition) -> None:
     casebook = Casebook(HeldLog({INCIDENTS: width, "incidents.state": width}))
     policies, said = Policies(), _Said()
     clock = _Clock(batches[0].at)
-    handler = Classifier(casebook=casebook, policies=policies, publisher=said, clock=clock)
+    silences = await _read_silences(reader)
+    known = Silences()
+    handler = Classifier(
+        casebook=casebook, policies=policies, silences=known, publisher=said, clock=clock
+    )
     await handler.assigned(frozenset({partition.number}))
     cursor = 0
     for batch in batches:
@@ -326,6 +332,8 @@ async def _classifier(reader: Reader, partition: _Partition) -> None:
             continue
         policies.publish(version)
         clock.at = batch.at
+        while silences and silences[-1].position.offset < batch.silences:
+            known.apply(silences.pop())
         first = cursor
         while cursor < len(partition.taken) and partition.taken[cursor].offset < batch.end:
             cursor += 1
@@ -337,6 +345,20 @@ async def _classifier(reader: Reader, partition: _Partition) -> None:
             await handler.handle([record for record in records if record is not None])
         del touched
     _compare_classifier(partition, disposed, batches, said)
+
+
+async def _read_silences(reader: Reader) -> list[Record]:
+    """Every silence, the newest first."""
+    try:
+        start, end = await reader.bounds(SILENCES, 0)
+    except LookupError:
+        return []
+    return [record async for record in reader.read(SILENCES, 0, start, end)][::-1]
+
+
+def _silences_of(taken: _Taken) -> int:
+    basis = taken.event.fact.basis
+    return (basis.silences if basis is not None else None) or 0
 
 
 async def _one(reader: Reader, position: Position) -> Record | None:
@@ -368,6 +390,7 @@ def _batches(partition: _Partition, disposed: Sequence[_Taken]) -> list[_Batch]:
                 if cause is not None and cause.topic is not None and cause.offset is not None
             ),
             disposed=tuple(group),
+            silences=max(_silences_of(one) for one in group),
         )
         for (_, end, policy, at), group in grouped.items()
     ]
@@ -376,7 +399,10 @@ def _batches(partition: _Partition, disposed: Sequence[_Taken]) -> list[_Batch]:
         owed = one.event.fact.WRITER is Writer.CLASSIFIER and one.event.fact.cause is None
         if owed and basis is not None and basis.incidents is not None:
             at = one.event.occurred_at
-            batches.append(_Batch(basis.incidents, at, basis.policy or "", fact=one))
+            silences = basis.silences or 0
+            batches.append(
+                _Batch(basis.incidents, at, basis.policy or "", fact=one, silences=silences)
+            )
     return sorted(batches, key=lambda batch: (batch.end, batch.at))
 
 

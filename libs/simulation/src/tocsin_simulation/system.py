@@ -21,7 +21,7 @@ from ingestion.domain.answers import VERBS
 from ingestion.handlers import Door, Normaliser
 from notifier.handlers import Notifier
 from remediation.handlers import Remediator
-from tocsin_casebook import INCIDENTS, Casebook, InForce, Policies, Reconciler
+from tocsin_casebook import INCIDENTS, Casebook, InForce, Policies, Reconciler, Silences
 from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import IncidentState, fold
@@ -72,6 +72,7 @@ class Instance:
     Attributes:
         casebook: What it has folded, where it folds; one given beforehand is used.
         crash: Why it ended by itself, if it did.
+        followers: Topics it reads whole before it acts, beside the policies.
     """
 
     service: str
@@ -79,6 +80,7 @@ class Instance:
     casebook: Casebook | None = None
     actor: Actor | None = None
     crash: BaseException | None = None
+    followers: list[Follower] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -216,8 +218,9 @@ class System:
             heartbeat=FOR_EVER if self.calm else timedelta(seconds=10),
         )
         async with asyncio.TaskGroup() as group:
-            group.create_task(follower.run())
-            await follower.caught_up()
+            for each in (follower, *instance.followers):
+                group.create_task(each.run())
+                await each.caught_up()
             for run in runs:
                 group.create_task(_forever(run))
             group.create_task(engine.run())
@@ -356,9 +359,12 @@ def _ingestion(system: System, instance: Instance, policies: Policies) -> tuple[
 def _classifier(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     instance.casebook = instance.casebook or Casebook(system.log)
     clock = system.clock_of_a_service()
+    silences = Silences()
+    instance.followers.append(Follower(system.log, "silences", silences.apply))
     handler = Classifier(
         casebook=instance.casebook,
         policies=policies,
+        silences=silences,
         publisher=system.publisher,
         clock=clock,
     )

@@ -13,14 +13,14 @@ import httpx
 import uvicorn
 from pydantic import SecretStr
 
-from ingestion.adapters.alertmanager_api import AlertmanagerApi, Silences
+from ingestion.adapters.alertmanager_api import AlertmanagerApi
 from ingestion.adapters.http import HttpDoor
 from ingestion.adapters.lookups import OBSERVATIONS, LogLookups
 from ingestion.domain.authentication import Key
 from ingestion.domain.sources import Sources
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
 from ingestion.ports import Amazon
-from tocsin_casebook import InForce, Policies
+from tocsin_casebook import InForce, Policies, Silences
 from tocsin_contracts.alerts import Observation, Observed
 from tocsin_contracts.event import Event, Fact
 from tocsin_policy import Policy, policy_hash

@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import NoReturn
 
 from classifier.domain.deciding import Delivery, decide, refuse
-from classifier.domain.duty import owed
+from classifier.domain.duty import Outlook, owed
 from classifier.domain.holdings import Holdings
-from tocsin_casebook import INCIDENTS, Casebook, InForce, Owed, Policies, Reconciler
+from tocsin_casebook import INCIDENTS, Casebook, InForce, Owed, Policies, Reconciler, Silences
 from tocsin_contracts.alerts import Observed
 from tocsin_contracts.event import Cause, Event, Fact
 from tocsin_contracts.ids import key_of
@@ -35,10 +35,17 @@ class Classifier:
     """
 
     def __init__(
-        self, *, casebook: Casebook, policies: Policies, publisher: Publisher, clock: Clock
+        self,
+        *,
+        casebook: Casebook,
+        policies: Policies,
+        silences: Silences,
+        publisher: Publisher,
+        clock: Clock,
     ) -> None:
         self._casebook = casebook
         self._policies = policies
+        self._silences = silences
         self._publisher = publisher
         self._clock = clock
         self._holdings = Holdings()
@@ -49,11 +56,39 @@ class Classifier:
             clock=clock,
             duty=self._owed,
             folded=self._folded,
+            expected=self._expected,
         )
+        silences.on_change(self._silences_changed)
 
     def _owed(self, state: IncidentState, in_force: InForce, now: datetime, end: int) -> Owed:
         self._holdings.update(state)
-        return owed(state, in_force, now, end, holder=self._holdings.holder)
+        outlook = Outlook(self._find, self._holdings, self._silences.book)
+        return owed(state, in_force, now, end, outlook)
+
+    def _find(self, incident: str) -> IncidentState | None:
+        book = self._casebook.book_of(key_of(incident))
+        return None if book is None else book.expected(incident)
+
+    def _expected(self, event: Event[Fact], state: IncidentState) -> None:
+        self._holdings.follow(state, event.fact)
+        self._stir()
+
+    def _stir(self) -> None:
+        """Look again at what may be heard, or no longer, because of something else."""
+        for key in self._holdings.stir():
+            in_force = self._policies.get(key.partition("/")[0])
+            inhibition = in_force.policy.inhibition if in_force is not None else None
+            if inhibition is not None and (inhibition.rules or inhibition.along_dependencies):
+                self._look_at(key)
+
+    def _look_at(self, key: str) -> None:
+        now = self._clock.now()
+        for incident in self._holdings.attentive(key):
+            self.reconciler.agenda.put(incident, now)
+
+    def _silences_changed(self) -> None:
+        for key in self._holdings.systems():
+            self._look_at(key)
 
     async def assigned(self, partitions: frozenset[int]) -> None:
         """Restore, index, and pay what is owed."""
@@ -96,6 +131,7 @@ class Classifier:
             self._holdings.follow(state, event.fact)
         else:
             self._holdings.update(state)
+        self._stir()
 
     async def _dispose(self, by_key: dict[tuple[int, str], list[Delivery]]) -> None:
         # Refusals come before anything is decided: what is decided must be written.
@@ -116,6 +152,7 @@ class Classifier:
                 in_force=in_force_of[key],
                 find=book.expected,
                 holdings=self._holdings,
+                silences=self._silences.book,
                 now=self._clock.now(),
                 end=book.end,
             )
@@ -134,6 +171,7 @@ class Classifier:
         folded = book.expect(event)
         if folded.state is not None and folded.ignored is None:
             self._holdings.follow(folded.state, event.fact)
+            self._stir()
 
     async def _write(self, events: Sequence[Event[Fact]]) -> None:
         records: list[Outgoing] = [outgoing(event) for event in events]

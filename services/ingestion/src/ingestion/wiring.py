@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ingestion.adapters.alertmanager_api import AlertmanagerApi, Silences
+from ingestion.adapters.alertmanager_api import AlertmanagerApi
 from ingestion.adapters.amazon import HttpAmazon
 from ingestion.adapters.http import HttpDoor
 from ingestion.adapters.lookups import OBSERVATIONS, LogLookups
@@ -14,7 +14,7 @@ from ingestion.domain.sources import BUILT_IN, Sources
 from ingestion.domain.sources.source import Source
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser, Rehearser
 from ingestion.settings import IngestionSettings
-from tocsin_casebook import Policies
+from tocsin_casebook import Policies, Silences
 from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.lifecycle import Runtime
 from tocsin_runtime.settings import EngineName

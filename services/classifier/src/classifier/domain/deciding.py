@@ -6,28 +6,44 @@ for a sender's group: a group that says `resolved` while alerts were cut from it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from classifier.domain.flapping import flaps
 from classifier.domain.holdings import Holdings, joinable, reopenable
+from classifier.domain.muting import MAINTENANCE, SILENCED, SYMPTOM, Ears
 from tocsin_casebook import InForce
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.alerts import Observation, ObservationStatus, Observed
 from tocsin_contracts.dispositions import Disposed, Disposition, Outcome
 from tocsin_contracts.event import Basis, Cause, Event, Fact, event_id
 from tocsin_contracts.ids import episode, incident_id
-from tocsin_contracts.incidents import Alert, Cleared, IncidentFact
-from tocsin_incident import IncidentState
-from tocsin_policy import DRILL_LABEL, Classification, classify, group_key, severity_rank
+from tocsin_contracts.incidents import Alert, Cleared, IncidentFact, Lease, Muting
+from tocsin_incident import IncidentState, Status
+from tocsin_policy import (
+    DRILL_LABEL,
+    Classification,
+    SilenceBook,
+    classify,
+    group_key,
+    severity_rank,
+)
 
 SOURCE = "tocsin/classifier"
 
 _NEW_GROUP = "new_group"
 _SAME_GROUP = "same_group"
+_SAME_SERVICE = "same_service"
+_STORM = "storm"
 _FLAPPING = "flapping"
+
+STORM_GROUP = "tocsin_storm"
+"""Label that stands in the group key of a storm; its value is the source."""
+
+_OUTCOMES = {SILENCED: Outcome.SILENCED, MAINTENANCE: Outcome.SILENCED}
 
 Find = Callable[[str], IncidentState | None]
 
@@ -49,6 +65,19 @@ class Decision:
     disposed: tuple[Event[Disposed], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _By:
+    """The observation that a fact follows from.
+
+    Attributes:
+        id: Part of the fact's id.
+    """
+
+    id: tuple[str, ...]
+    cause: Cause | None = None
+    traceparent: str | None = None
+
+
 @dataclass(slots=True)
 class _Plan:
     """What the deliveries mean for one incident, gathered before facts are made of it.
@@ -62,11 +91,15 @@ class _Plan:
     opens: bool = False
     reopens: IncidentState | None = None
     attach: list[Alert] = field(default_factory=list)
-    attached_by: tuple[Delivery, Observation] | None = None
+    attached_by: _By | None = None
+    mute: list[Alert] = field(default_factory=list)
+    muted_by: _By | None = None
     clear: list[Cleared] = field(default_factory=list)
-    cleared_by: tuple[Delivery, Observation] | None = None
+    cleared_by: _By | None = None
+    renew: list[Lease] = field(default_factory=list)
+    renewed_by: _By | None = None
     worst: Classification | None = None
-    worst_by: tuple[Delivery, Observation] | None = None
+    worst_by: _By | None = None
 
 
 def decide(
@@ -76,6 +109,7 @@ def decide(
     in_force: InForce,
     find: Find,
     holdings: Holdings,
+    silences: SilenceBook,
     now: datetime,
     end: int,
 ) -> Decision:
@@ -89,8 +123,9 @@ def decide(
         holdings: Index over the same states.
         end: End of the `incidents` partition as folded, for the facts' basis.
     """
-    deciding = _Deciding(key, in_force, find, holdings, now)
-    basis = Basis(incidents=end, policy=in_force.hash)
+    deciding = Deciding(key, in_force, find, holdings, silences, now)
+    deciding.foresee(seen for delivery in deliveries for seen in delivery.observed.observations)
+    basis = basis_of(end, in_force, silences)
     disposed = tuple(
         _disposed(
             delivery,
@@ -101,6 +136,30 @@ def decide(
         for delivery in deliveries
     )
     return Decision(tuple(deciding.written(basis)), disposed)
+
+
+def basis_of(end: int, in_force: InForce, silences: SilenceBook) -> Basis:
+    """What a decision is made from, for whoever asks it again."""
+    return Basis(incidents=end, policy=in_force.hash, silences=silences.end or None)
+
+
+def ears_of(
+    key: str,
+    in_force: InForce,
+    find: Find,
+    holdings: Holdings,
+    silences: SilenceBook,
+    now: datetime,
+) -> Ears:
+    """What decides whether an alert of this key is heard at `now`."""
+    return Ears(
+        policy=in_force.policy,
+        silences=silences,
+        inhibitors=holdings.inhibitors(key, in_force),
+        live=lambda service: holdings.live(key, service),
+        find=find,
+        now=now,
+    )
 
 
 def _disposed(
@@ -132,9 +191,17 @@ def refuse(delivery: Delivery, reason: str, now: datetime) -> Event[Disposed]:
     return _disposed(delivery, dispositions, now, None)
 
 
-class _Deciding:
+class Deciding:
+    """One decision about alerts of one key, and the facts it comes to."""
+
     def __init__(
-        self, key: str, in_force: InForce, find: Find, holdings: Holdings, now: datetime
+        self,
+        key: str,
+        in_force: InForce,
+        find: Find,
+        holdings: Holdings,
+        silences: SilenceBook,
+        now: datetime,
     ) -> None:
         self._key = key
         self._in_force = in_force
@@ -142,13 +209,28 @@ class _Deciding:
         self._find = find
         self._holdings = holdings
         self._now = now
+        self._ears = ears_of(key, in_force, find, holdings, silences, now)
+        self._deaf_to_nothing = self._ears.deaf_to_nothing
         self._plans: dict[str, _Plan] = {}
         self._planned: dict[str, str] = {}
         self._cleared: set[str] = set()
         self._groups: dict[str, str] = {}
         self._disposed: dict[UUID, Disposition] = {}
+        self._arrived: dict[str, int] = {}
+
+    def foresee(self, observations: Iterable[Observation]) -> None:
+        """Know what inhibits before deciding on what it inhibits, in whatever order they came."""
+        if not self._policy.inhibition.rules:
+            return
+        for seen in observations:
+            key = episode(seen.fingerprint, seen.starts_at)
+            if seen.status is ObservationStatus.FIRING:
+                held_in = self._holdings.holder(self._key, key)
+                if held_in is None or self._fires_in(held_in, key):
+                    self._ears.inhibitors.fires(key, seen.labels)
 
     def dispose(self, delivery: Delivery, seen: Observation) -> Disposition:
+        """The one disposition of an observation."""
         # A record that ingestion wrote twice may come twice in one batch, when no state knows of
         # the first yet: an observation has one disposition all the same.
         disposed = self._disposed.get(seen.id)
@@ -157,6 +239,14 @@ class _Deciding:
             disposed = self._fires(delivery, seen) if firing else self._ends(delivery, seen)
             self._disposed[seen.id] = disposed
         return disposed
+
+    def release(self, alert: Alert, by: tuple[str, ...]) -> None:
+        """Give an alert that was muted, and is no longer, the incident it belongs to."""
+        key = episode(alert.fingerprint, alert.starts_at)
+        classified = classify(self._policy, alert.labels, alert.annotations)
+        plan, _, _ = self._join(group_key(self._policy, alert.labels), alert, classified)
+        self._attach(plan, alert, classified, _By(by))
+        self._planned[key] = plan.incident
 
     def _disposition(
         self,
@@ -179,36 +269,123 @@ class _Deciding:
         key = episode(seen.fingerprint, seen.starts_at)
         held_in = self._planned.get(key) or self._holdings.holder(self._key, key)
         if held_in is not None:
-            return self._known(seen, key, held_in)
+            return self._known(delivery, seen, key, held_in)
         classified = classify(self._policy, seen.labels, seen.annotations)
-        group = group_key(self._policy, seen.labels)
-        plan, outcome, reason = self._join(group, seen)
+        alert = self._alert(delivery, seen)
+        by = _by(delivery, seen)
+        self._arrived[alert.source] = self._arrived.get(alert.source, 0) + 1
+        muted = self._muted(seen, alert, classified, by)
+        if muted is not None:
+            return muted
+        plan, outcome, reason = self._join(group_key(self._policy, seen.labels), alert, classified)
         if self._flaps(plan.incident, seen):
             outcome, reason = Outcome.PAUSED, _FLAPPING
-        plan.attach.append(self._alert(delivery, seen))
-        plan.attached_by = plan.attached_by or (delivery, seen)
+        self._attach(plan, alert, classified, by)
         self._planned[key] = plan.incident
-        if plan.worst is None or self._worse(classified, plan.worst):
-            plan.worst = classified
-            plan.worst_by = (delivery, seen)
         return self._disposition(seen, outcome, reason, plan.incident, classified.rule)
 
-    def _known(self, seen: Observation, key: str, held_in: str) -> Disposition:
+    def _muted(
+        self, seen: Observation, alert: Alert, classified: Classification, by: _By
+    ) -> Disposition | None:
+        if self._deaf_to_nothing:
+            return None
+        muting = self._ears.muting(alert.labels, classified.service, classified.severity)
+        if muting is None:
+            return None
+        group = group_key(self._policy, alert.labels)
+        key = episode(alert.fingerprint, alert.starts_at)
+        symptom = muting.because == SYMPTOM
+        plan = self._plan(muting.by) if symptom else self._kept(group, key)
+        plan.mute.append(alert.model_copy(update={"muted": muting}))
+        plan.muted_by = plan.muted_by or by
+        self._judge(plan, classified, by)
+        self._planned[key] = plan.incident
+        return self._of_muted(seen, muting)
+
+    def _of_muted(self, seen: Observation, muting: Muting) -> Disposition:
+        outcome = _OUTCOMES.get(muting.because, Outcome.INHIBITED)
+        incident = muting.by if muting.because == SYMPTOM else None
+        return self._disposition(seen, outcome, muting.because, incident, muting.by)
+
+    def _kept(self, group: str, key: str) -> _Plan:
+        """Where alerts of a group are kept of which nobody hears."""
+        planned = self._groups.get(f"muted {group}")
+        if planned is None:
+            held = (self._find(one) for one in self._holdings.group(self._key, group))
+            there = next((s for s in held if s is not None and s.status is Status.MUTED), None)
+            # One that is empty is over: its id must not come back with other alerts.
+            fits = there is not None and any(one.firing for one in there.alerts.values())
+            planned = (
+                there.incident
+                if there is not None and fits
+                else incident_id(self._key, "muted", group, key)
+            )
+            self._groups[f"muted {group}"] = planned
+        plan = self._plan(planned)
+        plan.group = group
+        return plan
+
+    def _attach(self, plan: _Plan, alert: Alert, classified: Classification, by: _By) -> None:
+        plan.attach.append(alert)
+        plan.attached_by = plan.attached_by or by
+        self._judge(plan, classified, by)
+
+    def _judge(self, plan: _Plan, classified: Classification, by: _By) -> None:
+        if plan.worst is None or self._worse(classified, plan.worst):
+            plan.worst = classified
+            plan.worst_by = by
+
+    def _known(self, delivery: Delivery, seen: Observation, key: str, held_in: str) -> Disposition:
         state = self._find(held_in)
         held = state.alerts.get(key) if state is not None else None
         if state is None or held is None:
             return self._disposition(seen, Outcome.REPEATED, "still_firing", held_in)
         if held.alert.observation == seen.id:
-            # The same record again, after a crash: it gets the disposition it got or would have
-            # got then, to the letter, so that an observation never has two.
-            rule = classify(self._policy, seen.labels, seen.annotations).rule
-            if next(iter(state.alerts)) == key:
-                return self._disposition(seen, Outcome.OPENED, _NEW_GROUP, held_in, rule)
-            if self._flaps(held_in, seen):
-                return self._disposition(seen, Outcome.PAUSED, _FLAPPING, held_in, rule)
-            return self._disposition(seen, Outcome.ATTACHED, _SAME_GROUP, held_in, rule)
+            return self._same_again(seen, key, state, held.alert)
+        if held.firing:
+            self._renew(delivery, seen, held_in, held.alert)
         reason = "still_firing" if held.firing else "episode_is_over"
         return self._disposition(seen, Outcome.REPEATED, reason, held_in)
+
+    def _same_again(
+        self, seen: Observation, key: str, state: IncidentState, alert: Alert
+    ) -> Disposition:
+        """The same record again, after a crash.
+
+        It gets the disposition it got or would have got then, to the letter, so that an
+        observation never has two.
+        """
+        if alert.muted is not None:
+            return self._of_muted(seen, alert.muted)
+        rule = classify(self._policy, seen.labels, seen.annotations).rule
+        storm = state.group_key == storm_group(alert.source)
+        if next(iter(state.alerts)) == key:
+            reason = _STORM if storm else _NEW_GROUP
+            return self._disposition(seen, Outcome.OPENED, reason, state.incident, rule)
+        if self._flaps(state.incident, seen):
+            return self._disposition(seen, Outcome.PAUSED, _FLAPPING, state.incident, rule)
+        own = state.group_key == group_key(self._policy, seen.labels)
+        reason = _STORM if storm else _SAME_GROUP if own else _SAME_SERVICE
+        return self._disposition(seen, Outcome.ATTACHED, reason, state.incident, rule)
+
+    def _renew(self, delivery: Delivery, seen: Observation, incident: str, held: Alert) -> None:
+        """Note that an alert with a lease is still there, once half of the lease is over."""
+        until = self._lease(delivery.observed.source, seen)
+        if until is None or held.lease_until is None or until <= held.lease_until:
+            return
+        if held.lease_until - self._now > (until - self._now) / 2:
+            return
+        plan = self._plan(incident)
+        plan.renew.append(
+            Lease(fingerprint=held.fingerprint, starts_at=held.starts_at, lease_until=until)
+        )
+        plan.renewed_by = plan.renewed_by or _by(delivery, seen)
+
+    def _lease(self, source: str, seen: Observation) -> datetime | None:
+        if seen.ends_at is not None:
+            return seen.ends_at
+        lease = self._policy.grouping.leases.get(source)
+        return None if lease is None else self._now + lease
 
     def _flaps(self, incident: str, seen: Observation) -> bool:
         state = self._find(incident)
@@ -223,25 +400,69 @@ class _Deciding:
             self._policy, other.severity
         )
 
-    def _join(self, group: str, seen: Observation) -> tuple[_Plan, Outcome, str]:
+    def _join(
+        self, group: str, alert: Alert, classified: Classification
+    ) -> tuple[_Plan, Outcome, str]:
+        found = self._of_group(group)
+        if found is not None:
+            return found, Outcome.ATTACHED, _SAME_GROUP
+        related = self._of_service(classified, alert.source)
+        if related is not None:
+            return self._plan(related), Outcome.ATTACHED, _SAME_SERVICE
+        if self._storms(alert.source, classified) and DRILL_LABEL not in alert.labels:
+            storm = storm_group(alert.source)
+            found = self._of_group(storm)
+            if found is not None:
+                return found, Outcome.ATTACHED, _STORM
+            return self._open(storm, alert), Outcome.OPENED, _STORM
+        return self._open(group, alert), Outcome.OPENED, _NEW_GROUP
+
+    def _open(self, group: str, alert: Alert) -> _Plan:
+        opened = incident_id(self._key, group, episode(alert.fingerprint, alert.starts_at))
+        plan = self._plan(opened, group)
+        plan.opens = True
+        return plan
+
+    def _of_group(self, group: str) -> _Plan | None:
+        """The incident that alerts of this group join, if there is one."""
         planned = self._groups.get(group)
         if planned is not None:
-            return self._plans[planned], Outcome.ATTACHED, _SAME_GROUP
+            return self._plans[planned]
         for incident in self._holdings.group(self._key, group):
             state = self._find(incident)
-            if state is None:
+            if state is None or state.status is Status.MUTED:
                 continue
             if joinable(state):
-                return self._plan(incident, group), Outcome.ATTACHED, _SAME_GROUP
+                return self._plan(incident, group)
             if reopenable(state) and self._within_window(state):
                 plan = self._plan(incident, group)
                 plan.reopens = state
-                return plan, Outcome.ATTACHED, _SAME_GROUP
+                return plan
             break
-        opened = incident_id(self._key, group, episode(seen.fingerprint, seen.starts_at))
-        plan = self._plan(opened, group)
-        plan.opens = True
-        return plan, Outcome.OPENED, _NEW_GROUP
+        return None
+
+    def _of_service(self, classified: Classification, source: str) -> str | None:
+        """The live incident of the same service that another source told of not long ago."""
+        within = self._policy.grouping.correlate_within
+        if within is None or classified.service is None:
+            return None
+        for state in self._holdings.live(self._key, classified.service):
+            newest = state.joined_at or state.opened_at
+            own = any(held.alert.source == source for held in state.alerts.values())
+            if not own and not state.drill and self._now - newest <= within:
+                return state.incident
+        return None
+
+    def _storms(self, source: str, classified: Classification) -> bool:
+        storm = self._policy.grouping.storm
+        if storm is None:
+            return False
+        if severity_rank(self._policy, classified.severity) < severity_rank(
+            self._policy, storm.severity
+        ):
+            return False
+        before = self._holdings.arrived(self._key, source, self._now, storm.within)
+        return before + self._arrived.get(source, 0) > storm.alerts
 
     def _within_window(self, state: IncidentState) -> bool:
         return (
@@ -266,7 +487,7 @@ class _Deciding:
             generator_url=seen.generator_url,
             source=delivery.observed.source,
             observation=seen.id,
-            lease_until=seen.ends_at,
+            lease_until=self._lease(delivery.observed.source, seen),
         )
 
     def _ends(self, delivery: Delivery, seen: Observation) -> Disposition:
@@ -280,21 +501,39 @@ class _Deciding:
                     return self._disposition(seen, Outcome.CLEARED, "resolved", holder)
                 return self._disposition(seen, Outcome.REPEATED, "already_clear", holder)
             self._clear(delivery, seen, holder, seen.starts_at, ended_at)
+            self._clear_others(delivery, seen, ended_at, source=delivery.observed.source)
             return self._disposition(seen, Outcome.CLEARED, "resolved", holder)
         # Another replica may give the same alert another start: what fires under this
         # fingerprint and began before the end has ended too.
-        cleared: str | None = None
-        for other in self._holdings.firing_episodes(self._key, seen.fingerprint):
-            other_holder = self._holdings.holder(self._key, other)
-            state = self._find(other_holder) if other_holder is not None else None
-            if other_holder is None or state is None or other not in state.alerts:
-                continue
-            starts_at = state.alerts[other].alert.starts_at
-            if self._fires_in(other_holder, other) and starts_at <= ended_at:
-                self._clear(delivery, seen, other_holder, starts_at, ended_at)
-                cleared = other_holder
+        cleared = self._clear_others(delivery, seen, ended_at)
         reason = "not_held" if cleared is None else "same_alert"
         return self._disposition(seen, Outcome.CLEARED, reason, cleared)
+
+    def _clear_others(
+        self,
+        delivery: Delivery,
+        seen: Observation,
+        ended_at: datetime,
+        source: str | None = None,
+    ) -> str | None:
+        """Clear other episodes of an alert that began before it ended; the last one's incident.
+
+        A source that moves an alert's start holds one alert, whatever number of episodes that
+        looks like.
+        """
+        cleared: str | None = None
+        for other in self._holdings.firing_episodes(self._key, seen.fingerprint):
+            holder = self._holdings.holder(self._key, other)
+            state = self._find(holder) if holder is not None else None
+            if holder is None or state is None or other not in state.alerts:
+                continue
+            alert = state.alerts[other].alert
+            if source is not None and alert.source != source:
+                continue
+            if self._fires_in(holder, other) and alert.starts_at <= ended_at:
+                self._clear(delivery, seen, holder, alert.starts_at, ended_at)
+                cleared = holder
+        return cleared
 
     def _ended_by(self, incident: str, key: str, seen: Observation) -> bool:
         """Whether this very observation cleared it before: the same record again."""
@@ -325,23 +564,26 @@ class _Deciding:
                 observation=seen.id,
             )
         )
-        plan.cleared_by = plan.cleared_by or (delivery, seen)
-        self._cleared.add(f"{incident}/{episode(seen.fingerprint, starts_at)}")
+        plan.cleared_by = plan.cleared_by or _by(delivery, seen)
+        key = episode(seen.fingerprint, starts_at)
+        self._cleared.add(f"{incident}/{key}")
 
     def written(self, basis: Basis) -> list[Event[IncidentFact]]:
+        """The facts that were decided, in the order in which they are to be written."""
         written: list[Event[IncidentFact]] = []
 
-        def write(incident: str, by: tuple[Delivery, Observation], fact: IncidentFact) -> None:
-            delivery, seen = by
+        def write(incident: str, by: _By | None, fact: IncidentFact) -> None:
+            if by is None:
+                return
             written.append(
                 Event(
-                    id=event_id(fact.TYPE, incident, str(seen.id)),
+                    id=event_id(fact.TYPE, incident, *by.id),
                     source=SOURCE,
                     subject=incident,
                     key=self._key,
                     occurred_at=self._now,
-                    fact=fact.model_copy(update={"cause": delivery.cause, "basis": basis}),
-                    traceparent=delivery.event.traceparent,
+                    fact=fact.model_copy(update={"cause": by.cause, "basis": basis}),
+                    traceparent=by.traceparent,
                 )
             )
 
@@ -355,14 +597,47 @@ class _Deciding:
                     attached = facts.AlertsAttached(alerts=tuple(plan.attach))
                     write(plan.incident, plan.attached_by, attached)
                     raised = self._raised(plan, plan.worst)
-                    if raised is not None and plan.worst_by is not None:
+                    if raised is not None:
                         write(plan.incident, plan.worst_by, raised)
-            if plan.cleared_by is not None:
+            if plan.mute and plan.worst is not None:
+                write(plan.incident, plan.muted_by, self._kept_quiet(plan, plan.worst))
+            if plan.clear:
                 cleared = facts.AlertsCleared(alerts=tuple(plan.clear))
                 write(plan.incident, plan.cleared_by, cleared)
+            if plan.renew:
+                renewed = facts.LeasesRenewed(leases=tuple(plan.renew))
+                write(plan.incident, plan.renewed_by, renewed)
         return written
 
+    def _kept_quiet(self, plan: _Plan, worst: Classification) -> facts.AlertsMuted:
+        return facts.AlertsMuted(
+            system=self._policy.system,
+            title=worst.title,
+            severity=worst.severity,
+            rule=worst.rule,
+            reason=worst.reason,
+            group_key=plan.group,
+            service=worst.service,
+            drill=any(DRILL_LABEL in alert.labels for alert in plan.mute),
+            alerts=tuple(plan.mute),
+        )
+
     def _opened(self, plan: _Plan, worst: Classification) -> facts.Opened:
+        storm = self._policy.grouping.storm
+        source = plan.attach[0].source
+        if storm is not None and plan.group == storm_group(source):
+            return facts.Opened(
+                system=self._policy.system,
+                title=f"Storm of alerts from {source}",
+                severity=storm.severity,
+                rule=_STORM,
+                reason=(
+                    f"{source} sends more than {storm.alerts} new alerts in {storm.within}; "
+                    f"those no more severe than {storm.severity} are gathered here"
+                ),
+                group_key=plan.group,
+                alerts=tuple(plan.attach),
+            )
         return facts.Opened(
             system=self._policy.system,
             title=worst.title,
@@ -393,6 +668,15 @@ class _Deciding:
             rule=worst.rule,
             reason=worst.reason,
         )
+
+
+def storm_group(source: str) -> str:
+    """The group of what a source in a storm sends."""
+    return json.dumps([[STORM_GROUP, source]], ensure_ascii=False, separators=(",", ":"))
+
+
+def _by(delivery: Delivery, seen: Observation) -> _By:
+    return _By((str(seen.id),), delivery.cause, delivery.event.traceparent)
 
 
 def _reopened(state: IncidentState) -> facts.Reopened:

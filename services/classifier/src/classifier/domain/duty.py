@@ -1,46 +1,217 @@
 """What the classifier owes an incident by its state alone.
 
-The answers to people's requests, the resolution of what stays clear, and a home for alerts that
-came too late for an incident that had just ended.
+The answers to people's requests, the resolution of what stays clear, a home for alerts that came
+too late for an incident that had just ended, and to be heard again for what is muted no longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
-from classifier.domain.deciding import SOURCE
+from classifier.domain.deciding import SOURCE, Deciding, Find, basis_of, ears_of
 from classifier.domain.flapping import settles_at
+from classifier.domain.holdings import Holdings
+from classifier.domain.muting import SYMPTOM, Ears
 from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.event import Basis, Event, event_id
 from tocsin_contracts.ids import episode, incident_id
-from tocsin_contracts.incidents import Alert, IncidentFact
+from tocsin_contracts.incidents import Alert, IncidentFact, Muting
 from tocsin_incident import IncidentState, Status
-from tocsin_policy import Policy, severity_rank
+from tocsin_policy import Policy, SilenceBook, classify, severity_rank
 
 Holder = Callable[[str, str], str | None]
 
 
-def owed(
-    state: IncidentState, in_force: InForce, now: datetime, end: int, *, holder: Holder
-) -> Owed:
-    """The facts owed at `now`, one kind at a time, and when the incident resolves if left alone.
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the classifier sees beside an incident's own state.
 
-    Args:
-        holder: (key, episode) -> the incident that holds the alert, as `Holdings.holder`.
+    Attributes:
+        find: Expected state of an incident, or `None`.
+        holdings: Index over the same states.
     """
-    basis = Basis(incidents=end, policy=in_force.hash)
+
+    find: Find
+    holdings: Holdings
+    silences: SilenceBook
+
+
+def owed(
+    state: IncidentState, in_force: InForce, now: datetime, end: int, outlook: Outlook
+) -> Owed:
+    """The facts owed at `now`, one kind at a time, and when it owes next if left alone."""
+    basis = basis_of(end, in_force, outlook.silences)
     for events in (
         _reopening(state),
-        _late_alerts(state, holder),
+        _late_alerts(state, outlook.holdings.holder),
         _severity(state, in_force.policy),
         _merge(state),
     ):
         if events:
             return Owed(tuple(_event(state, *event, now, basis) for event in events))
-    return _resolution(state, in_force.policy, now, basis)
+    lapsed = _lapsed(state, outlook.holdings, now, basis)
+    if lapsed.events:
+        return lapsed
+    heard = _heard(state, in_force, now, basis, outlook)
+    if heard.events:
+        return heard
+    resolution = _resolution(state, in_force.policy, now, basis)
+    times = (lapsed.next_at, heard.next_at, resolution.next_at)
+    return Owed(resolution.events, min((at for at in times if at is not None), default=None))
+
+
+def _lapsed(state: IncidentState, holdings: Holdings, now: datetime, basis: Basis) -> Owed:
+    """What nobody mentioned until its lease was over has cleared."""
+    leases = holdings.leases(state.incident)
+    if not leases:
+        return Owed()
+    over = [state.alerts[key].alert for key, until in leases.items() if until <= now]
+    if not over:
+        return Owed(next_at=min(leases.values()))
+    fact = facts.AlertsCleared(
+        alerts=tuple(
+            facts.Cleared(
+                fingerprint=alert.fingerprint,
+                starts_at=alert.starts_at,
+                ended_at=alert.lease_until or now,
+                reason="lease_over",
+            )
+            for alert in over[:MOST_MOVED]
+        )
+    )
+    return Owed((_event(state, state.incident, fact, now, basis),))
+
+
+MOST_MOVED = 500
+"""Alerts that one fact mutes, releases or clears, so that a record stays far below 8 MB."""
+
+
+def _heard(
+    state: IncidentState, in_force: InForce, now: datetime, basis: Basis, outlook: Outlook
+) -> Owed:
+    """What is due because of silences, windows, inhibition and causes."""
+    ears = ears_of(state.key, in_force, outlook.find, outlook.holdings, outlook.silences, now)
+    if not state.mutings and (state.status is not Status.OPEN or ears.deaf_to_nothing):
+        return Owed()
+    guests = _guests(state, in_force, now, basis, outlook, ears)
+    if guests.events:
+        return guests
+    own = _own(state, now, basis, ears)
+    if own.events:
+        return own
+    times = [at for at in (guests.next_at, own.next_at) if at is not None]
+    return Owed(next_at=min(times, default=None))
+
+
+def _guests(
+    state: IncidentState,
+    in_force: InForce,
+    now: datetime,
+    basis: Basis,
+    outlook: Outlook,
+    ears: Ears,
+) -> Owed:
+    """Guests go home when what muted them has ended; or something else mutes them by now."""
+    if not state.mutings:
+        return Owed()
+    heard: list[Alert] = []
+    muted: list[Alert] = []
+    until: set[Muting] = set()
+    policy = in_force.policy
+    for held in state.alerts.values():
+        if not held.guest or not held.firing or held.muting is None:
+            continue
+        alert = held.alert
+        if ears.stands(held.muting, alert.labels):
+            until.add(held.muting)
+            continue
+        classified = classify(policy, alert.labels, alert.annotations)
+        other = ears.muting(alert.labels, classified.service, classified.severity)
+        # A symptom of another incident than this belongs there, so it leaves.
+        if other is None or other.because == SYMPTOM:
+            heard.append(alert)
+        else:
+            muted.append(alert.model_copy(update={"muted": other}))
+        if len(heard) + len(muted) == MOST_MOVED:
+            break
+    written: _Written = []
+    if muted:
+        written.append((state.incident, _muted_fact(state, muted)))
+    if heard:
+        deciding = Deciding(
+            state.key, in_force, outlook.find, outlook.holdings, outlook.silences, now
+        )
+        count = str(len(state.seen))
+        for number, alert in enumerate(heard):
+            key = episode(alert.fingerprint, alert.starts_at)
+            # It has gone home already if this was interrupted before it was let go here.
+            if outlook.holdings.holder(state.key, key) in {None, state.incident}:
+                deciding.release(alert, (state.incident, count, str(number)))
+        events = [
+            *(_event(state, *one, now, basis) for one in written),
+            *deciding.written(basis),
+            _event(state, state.incident, _released_fact(heard), now, basis),
+        ]
+        return Owed(tuple(events))
+    if written:
+        return Owed(tuple(_event(state, *one, now, basis) for one in written))
+    ends = [at for at in map(ears.until, until) if at is not None]
+    return Owed(next_at=min(ends, default=None))
+
+
+def _own(state: IncidentState, now: datetime, basis: Basis, ears: Ears) -> Owed:
+    """An incident nobody has taken goes quiet while everything that fires in it is muted."""
+    own = [held for held in state.alerts.values() if held.firing and not held.guest]
+    marked = [held.alert for held in own if held.muting is not None]
+    if not own or (state.status is not Status.OPEN and not marked):
+        return Owed()
+    mutings: list[Alert] = []
+    for held in own:
+        still = held.muting if held.muting and ears.stands(held.muting, held.alert.labels) else None
+        muting = still or ears.muting(
+            held.alert.labels, state.service, state.severity, state.incident
+        )
+        if muting is None:
+            break
+        if held.muting != muting:
+            mutings.append(held.alert.model_copy(update={"muted": muting}))
+    else:
+        if mutings and state.status is Status.OPEN:
+            fact = _muted_fact(state, mutings[:MOST_MOVED])
+            return Owed((_event(state, state.incident, fact, now, basis),))
+        return Owed(next_at=ears.next_edge())
+    if marked:
+        released = _released_fact(marked[:MOST_MOVED])
+        return Owed((_event(state, state.incident, released, now, basis),))
+    return Owed(next_at=ears.next_edge())
+
+
+def _muted_fact(state: IncidentState, alerts: Sequence[Alert]) -> facts.AlertsMuted:
+    return facts.AlertsMuted(
+        system=state.system,
+        title=state.title,
+        severity=state.severity,
+        rule=state.rule,
+        reason=state.reason,
+        group_key=state.group_key,
+        service=state.service,
+        drill=state.drill,
+        alerts=tuple(alerts),
+    )
+
+
+def _released_fact(alerts: Sequence[Alert]) -> facts.AlertsReleased:
+    return facts.AlertsReleased(
+        alerts=tuple(
+            facts.Episode(fingerprint=alert.fingerprint, starts_at=alert.starts_at)
+            for alert in alerts
+        ),
+        reason="nothing mutes them any more",
+    )
 
 
 _Written = list[tuple[str, IncidentFact]]
@@ -142,7 +313,7 @@ def _merge(state: IncidentState) -> _Written:
     if state.merge_request is None or not state.status.live:
         return []
     into, by = state.merge_request
-    firing = tuple(held.alert for held in state.alerts.values() if held.firing)
+    firing = tuple(held.alert for held in state.alerts.values() if held.firing and not held.guest)
     # The alerts first: if the other incident does not exist, that is refused and so is the rest.
     moved: _Written = [(into, facts.AlertsAttached(alerts=firing))] if firing else []
     return [*moved, (state.incident, facts.Merged(into=into, by=by))]

@@ -61,6 +61,8 @@ def size(state: IncidentState) -> int:
 def forgettable(state: IncidentState, now: datetime) -> bool:
     """Whether nothing can happen to it any more, so that its snapshot becomes a tombstone."""
     over = state.status in {Status.CLOSED, Status.MERGED} and not state.unattached
+    if state.status is Status.MUTED:
+        over = not any(held.firing for held in state.alerts.values())
     return over and now - state.opened_at >= REMEMBERED_FOR
 
 

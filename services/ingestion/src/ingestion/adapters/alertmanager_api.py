@@ -27,16 +27,20 @@ from ingestion.domain.current import Current
 from ingestion.domain.delivery import Malformed, Received
 from ingestion.domain.normalising import UNCLAIMED
 from ingestion.domain.reading import read
-from ingestion.domain.silencing import PostedSilence, Silence, SilenceBook, SilenceRefused
+from ingestion.domain.silencing import (
+    PostedSilence,
+    SilenceRefused,
+    expire_silence,
+    set_silence,
+)
 from ingestion.domain.sources.prometheus import RESOLVE_TIMEOUT, form_error, unsupported
 from ingestion.domain.sources.source import RETRY_AFTER_SECONDS, Reply
-from tocsin_casebook import Policies
-from tocsin_policy import Matcher, MatcherError, matches, parse_matchers
+from tocsin_casebook import Policies, Silences
+from tocsin_policy import Matcher, MatcherError, Silence, matches, parse_matchers
 from tocsin_policy.matchers import compile_pattern
-from tocsin_runtime.events import decode, outgoing
-from tocsin_runtime.failures import Poison, Transient
+from tocsin_runtime.events import outgoing
+from tocsin_runtime.failures import Transient
 from tocsin_runtime.ports import Clock, Publisher
-from tocsin_runtime.records import Record
 
 VERSION = "0.25.0"
 """The Alertmanager whose API this is; amtool compares it with its own."""
@@ -88,20 +92,6 @@ def _methods(request: Request) -> set[str]:
         if matched is not Match.NONE:
             found |= getattr(route, "methods", None) or set()
     return found - {"HEAD"}
-
-
-class Silences:
-    """The book of silences, fed by a follower of the topic and by what is written here."""
-
-    def __init__(self) -> None:
-        self.book = SilenceBook()
-
-    def apply(self, record: Record) -> None:
-        """Take in one record; one that holds no silence we can read changes nothing."""
-        try:
-            self.book.apply(decode(record))
-        except (Poison, MatcherError):
-            return
 
 
 class AlertmanagerApi:
@@ -301,7 +291,7 @@ class AlertmanagerApi:
             raise _replied(form_error(error, "silence")) from error
         now = self._clock.now()
         try:
-            silence, facts = self._silences.book.set(posted, now)
+            silence, facts = set_silence(self._silences.book, posted, now)
         except SilenceRefused as error:
             raise _Wrong(error.status, str(error), line=True) from error
         await self._written(facts)
@@ -309,7 +299,7 @@ class AlertmanagerApi:
 
     async def _expire_silence(self, request: Request) -> Response:
         try:
-            facts = self._silences.book.expire(_silence_id(request), "", self._clock.now())
+            facts = expire_silence(self._silences.book, _silence_id(request), "", self._clock.now())
         except SilenceRefused as error:
             raise _Wrong(error.status, str(error), line=True) from error
         await self._written(facts)
@@ -320,7 +310,7 @@ class AlertmanagerApi:
         events = tuple(facts)
         await self._publisher.publish([outgoing(event) for event in events])
         for event in events:
-            self._silences.book.apply(event)
+            self._silences.take(event)
 
 
 async def _healthy(_request: Request) -> Response:
