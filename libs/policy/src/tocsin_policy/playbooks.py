@@ -7,14 +7,15 @@ incident brings (a label) can only fill a `parameter`, which is typed and bounde
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tocsin_policy.durations import Duration
 from tocsin_policy.matchers import compile_pattern
-from tocsin_policy.parts import Line, Name, Part, Text, no_duplicates
+from tocsin_policy.parts import Line, Name, Part, TargetText, Text, no_duplicates
 
 PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 """A parameter's place in a call's text: `${region}`."""
@@ -224,6 +225,56 @@ class Parameter(Part):
         return self
 
 
+Risk = Literal["read", "safe", "disruptive", "destructive"]
+Approval = Literal["automatic", "one", "two", "never"]
+
+DEFAULT = "default"
+"""Where approval goes by severity: what holds for every severity that is not named."""
+
+
+class Budget(Part):
+    """How much a step may touch, and how often a service may be acted on.
+
+    Attributes:
+        pods: Pods, rows, keys or hosts one step may touch.
+        share: Part of all there are of the kind that one step may touch, from 0 to 1.
+        actions_an_hour: Steps that change something, in an hour, for incidents of one service.
+    """
+
+    pods: Annotated[int, Field(ge=0)] | None = None
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
+    actions_an_hour: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    def within(self, inner: Budget | None) -> Budget:
+        """This budget with what an inner one says instead."""
+        if inner is None:
+            return self
+        return self.model_copy(update=inner.model_dump(exclude_none=True))
+
+
+class Envelope(Part):
+    """What every step of the system is held to.
+
+    Attributes:
+        approvers: Who may approve steps of a risk; anyone, for a risk that is not named.
+        approvals_expire_after: An approval counts for this long.
+        waits_for_target: How long a step waits for a target that another step acts on.
+        worse_within: What was done is undone if the severity rises this soon after a step;
+            absent means never.
+        budget: Of each step; a playbook's and a step's own come before it.
+        tell: Who is told that a remediation failed, and asked about a step in doubt.
+    """
+
+    approvers: dict[Risk, Annotated[tuple[TargetText, ...], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
+    approvals_expire_after: Duration = timedelta(hours=1)
+    waits_for_target: Duration = timedelta(minutes=10)
+    worse_within: Duration | None = timedelta(minutes=15)
+    budget: Budget = Budget()
+    tell: tuple[TargetText, ...] = ("role:incident_commander",)
+
+
 class PlaybookStep(_Calls):
     """One step: what it runs, how dangerous it is, who lets it run.
 
@@ -232,8 +283,12 @@ class PlaybookStep(_Calls):
         timeout: Time the step itself may take.
         within: The runbook's time budget, since the incident opened; a step that is not done by
             then is said to be overdue.
+        approval: Who lets it run; by severity where that matters, `default` for the rest.
+        approvers: Who may approve it; absent means whom the envelope names for its risk.
+        budget: How much it may touch.
         verify: How to see that it worked.
-        undo: What takes it back.
+        verify_within: Time until that shows; absent means `timeout`.
+        undo: What takes it back, where the runner cannot put back exactly what it changed.
         detail: For the person who does it, or agrees to it.
     """
 
@@ -243,11 +298,14 @@ class PlaybookStep(_Calls):
     parameters: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Parameter] = Field(
         default_factory=dict
     )
-    risk: Literal["read", "safe", "disruptive", "destructive"]
-    approval: Literal["automatic", "one", "two", "never"]
+    risk: Risk
+    approval: Approval | dict[Name, Approval]
+    approvers: tuple[TargetText, ...] = ()
+    budget: Budget | None = None
     timeout: Duration
     within: Duration | None = None
     verify: Call | None = None
+    verify_within: Duration | None = None
     undo: Call | None = None
     detail: Text = ""
 
@@ -260,9 +318,18 @@ class PlaybookStep(_Calls):
                     f"a step with runner {self.runner} "
                     + (f"needs {runner}:" if call is None else f"has no {runner}:")
                 )
-        if self.approval == "automatic" and self.risk in {"disruptive", "destructive"}:
+        asked = self.approval.values() if isinstance(self.approval, Mapping) else (self.approval,)
+        if "automatic" in asked and self.risk in {"disruptive", "destructive"}:
             raise ValueError(f"a {self.risk} step is never automatic; let one or two people agree")
+        if isinstance(self.approval, Mapping) and DEFAULT not in self.approval:
+            raise ValueError(f"an approval by severity says what holds for the rest: {DEFAULT}:")
         return self
+
+    def approval_at(self, severity: str) -> Approval:
+        """What it takes to let the step run in an incident of this severity."""
+        if isinstance(self.approval, Mapping):
+            return self.approval.get(severity, self.approval[DEFAULT])
+        return self.approval
 
     @model_validator(mode="after")
     def _fills_what_it_names(self) -> Self:
@@ -289,12 +356,14 @@ class Playbook(Part):
     Attributes:
         symptoms: How to recognise it, for people.
         causes: What it usually is, for people.
+        budget: How much each of its steps may touch.
     """
 
     id: Name
     title: Line
     symptoms: tuple[Line, ...] = ()
     causes: tuple[Line, ...] = ()
+    budget: Budget | None = None
     steps: Annotated[tuple[PlaybookStep, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
