@@ -839,6 +839,7 @@ class RemediationStepHeld(IncidentFact):
 
     Attributes:
         attempt: The start that came to nothing.
+        undo: Which undo of the step was to run; 0 where it was the step itself.
         reason: `frozen`, `target_taken`, `budget_spent`, `world_changed`, `resolved` …
         retry_at: When it may be tried again, where time alone decides.
     """
@@ -849,6 +850,7 @@ class RemediationStepHeld(IncidentFact):
     remediation: str
     step: str
     attempt: Annotated[int, Field(ge=1)]
+    undo: int = 0
     reason: str
     detail: str = ""
     retry_at: Instant | None = None
@@ -867,6 +869,7 @@ class RemediationStepReleased(IncidentFact):
     remediation: str
     step: str
     attempt: Annotated[int, Field(ge=1)]
+    undo: int = 0
     reason: str
 
 
@@ -962,10 +965,12 @@ class RemediationUndoStarted(IncidentFact):
     """A step's change is about to be undone; the intent is in the log first.
 
     Who reacts: the instance that wrote it, once it has read this back and the fold has applied
-    it. How often: at most once a run of a step. Never sent: for a step that changed nothing.
+    it. How often: once a run of a step; again only after it was held
+    before it had an effect. Never sent: for a step that changed nothing.
 
     Attributes:
         instance: The process that will undo it; to any other process the undo is in doubt.
+        undo: Counts the undos of the step that were begun, held ones included.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_undo_started.v1"
@@ -975,6 +980,7 @@ class RemediationUndoStarted(IncidentFact):
     step: str
     instance: str
     attempt: Annotated[int, Field(ge=1)] = 1
+    undo: Annotated[int, Field(ge=1)] = 1
 
 
 class RemediationRolledBack(IncidentFact):

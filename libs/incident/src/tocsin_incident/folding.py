@@ -278,6 +278,7 @@ def _raised(state: IncidentState, event: Event[Fact], fact: facts.SeverityRaised
         return Reason.OTHER_SEVERITY
     return {
         "severity": fact.severity_to,
+        "severity_raised_at": event.occurred_at,
         "level": 0,
         "repeats": 0,
         # What was muted was milder.

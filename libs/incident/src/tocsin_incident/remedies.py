@@ -282,12 +282,17 @@ def _held(state: IncidentState, event: Event[Fact], fact: facts.RemediationStepH
     if isinstance(found, Reason):
         return found
     remediation, held = found
-    if not _of_attempt(held, fact.attempt, StepStatus.STARTED):
+    status = StepStatus.UNDOING if fact.undo else StepStatus.STARTED
+    if not _of_attempt(held, fact.attempt, status) or (fact.undo and fact.undo != held.undos):
         return Reason.STEP_PASSED
     again = held.hold is not None and held.hold.reason == fact.reason
     since = held.hold.since if held.hold is not None and again else event.occurred_at
     hold = Hold(reason=fact.reason, detail=fact.detail, since=since, retry_at=fact.retry_at)
-    return _step(state, remediation, fact.step, {"status": StepStatus.PROPOSED, "hold": hold})
+    changes: dict[str, object] = {"status": StepStatus.PROPOSED, "hold": hold}
+    if fact.undo:
+        ended = StepStatus.FAILED if held.succeeded is False else StepStatus.FINISHED
+        changes |= {"status": ended, "undone_by": ""}
+    return _step(state, remediation, fact.step, changes)
 
 
 @_applies(facts.RemediationStepReleased)
@@ -296,7 +301,8 @@ def _released(state: IncidentState, _: Event[Fact], fact: facts.RemediationStepR
     if isinstance(found, Reason):
         return found
     remediation, held = found
-    if held.hold is None or not _of_attempt(held, fact.attempt, StepStatus.PROPOSED):
+    waits = (StepStatus.PROPOSED, *ENDED)
+    if held.hold is None or fact.undo != held.undos or not _of_attempt(held, fact.attempt, *waits):
         return Reason.STEP_PASSED
     if held.hold.released:
         return Reason.NOTHING_NEW
@@ -385,9 +391,13 @@ def _undo_started(
     remediation, held = found
     if remediation.status is not RemediationStatus.ROLLING_BACK:
         return Reason.REJECTED
-    if not _of_attempt(held, fact.attempt, *ENDED):
+    if not _of_attempt(held, fact.attempt, *ENDED) or fact.undo != held.undos + 1:
         return Reason.STEP_PASSED
-    changes: dict[str, object] = {"status": StepStatus.UNDOING, "undone_by": fact.instance}
+    changes: dict[str, object] = {
+        "status": StepStatus.UNDOING,
+        "undone_by": fact.instance,
+        "undos": fact.undo,
+    }
     return _step(state, remediation, fact.step, changes)
 
 

@@ -195,6 +195,7 @@ class Step(Value):
         severity: The incident's when it was last started.
         changed: What an exact undo needs to know of the state before.
         undone_by: The process that undoes it, once one does.
+        undos: How often an undo of it was begun.
         looked: What a look showed while it was in doubt.
     """
 
@@ -208,6 +209,7 @@ class Step(Value):
     severity: str = ""
     changed: dict[str, str] = Field(default_factory=dict)
     undone_by: str = ""
+    undos: int = 0
     looked: str = ""
     started_by: str = ""
     started_at: Instant | None = None
@@ -301,6 +303,7 @@ class IncidentState(Value):
     status: Status
     severity: str
     opened_severity: str
+    severity_raised_at: Instant | None = None
     rule: str
     reason: str
     group_key: str

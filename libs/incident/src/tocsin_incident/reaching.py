@@ -1,0 +1,79 @@
+"""Whether anybody of a level can still be reached."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
+
+from tocsin_contracts.ids import derive
+from tocsin_contracts.incidents import Purpose
+from tocsin_incident.state import IncidentState, Level, Notification, NotificationStatus
+
+
+class Early(StrEnum):
+    """Why a level is reached before its time."""
+
+    EVERY_MEANS_FAILED = "every_means_failed"
+    """No means of any target of the level before took its page."""
+    NOBODY_TO_REACH = "nobody_to_reach"
+    """The level before named nobody, or nobody who has a means."""
+    LAST_RESORT = "last_resort"
+    """Either of these, and the level before was the last."""
+
+
+class Unreachable(NamedTuple):
+    """A level that nobody can answer.
+
+    Attributes:
+        since: When the last means failed; when it was reached, if there is none.
+    """
+
+    since: datetime
+    reason: Early
+
+
+def page_id(incident: str, level: Level, contact: str, channel: str) -> str:
+    """The id of the page to one target of a level over one channel."""
+    return str(derive("notification", incident, Purpose.PAGE, level.event, contact, channel))
+
+
+def gave_up_at(held: Notification | None) -> datetime | None:
+    """When a message failed for good, or `None` while it may still arrive, or did.
+
+    One that stays in doubt counts as failed: twice is better than never.
+    """
+    if held is None:
+        return None
+    if held.status is NotificationStatus.FAILED:
+        return held.settled_at
+    if held.status is NotificationStatus.IN_DOUBT and held.retry_at is None:
+        return held.attempted_at
+    return None
+
+
+def unreachable(state: IncidentState, level: Level) -> Unreachable | None:
+    """Since when nobody of a level can answer, and why; `None` while somebody may.
+
+    A means that was not used yet may still reach somebody.
+    """
+    latest: datetime | None = None
+    for target in level.targets:
+        for channel in target.channels:
+            page = page_id(state.incident, level, target.contact, channel)
+            at = gave_up_at(state.notifications.get(page))
+            if at is None:
+                return None
+            latest = at if latest is None else max(latest, at)
+    if latest is None:
+        return Unreachable(level.reached_at, Early.NOBODY_TO_REACH)
+    return Unreachable(latest, Early.EVERY_MEANS_FAILED)
+
+
+def newest_level(state: IncidentState) -> Level | None:
+    """The level told last in this escalation, or `None` before the first."""
+    if not state.levels:
+        return None
+    newest = state.levels[-1]
+    goes_on = newest.generation == state.generation and newest.level == state.level
+    return newest if goes_on else None
