@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import structlog
 from pydantic import ValidationError
@@ -307,31 +309,10 @@ class Normaliser:
             await self._publisher.publish(written)
 
     def _normalised(self, record: Record) -> list[Outgoing]:
-        source = _source(record)
-        if record.value is None:
-            raise Poison("no_data", "value: the record has no value")
-        received = Received(
-            record.value,
-            _received_at(record),
-            {name.lower(): value.decode(errors="replace") for name, value in record.headers},
-            _text(record, "path") or "",
-        )
-        context = _context(record)
-        problem: Malformed | None = None
-        try:
-            parsed = self._sources.parse(source[:MOST_LABEL_SOURCE], received)
-        except Malformed as error:
-            if error.valid is None:
-                raise Poison(error.reason, str(error)) from error
-            parsed, problem = error.valid, error
-        delivery = completed(parsed, context, received.received_at)
-        nameless = next((seen for seen in delivery.alerts if not seen.labels), None)
-        if nameless is not None:
-            raise Poison(
-                "unknown_alert", f"alert {nameless.fingerprint} is not known by any labels"
-            )
+        said = what_it_says(record, self._sources)
+        delivery, source = said.delivery, said.source
         position = record.position
-        delivery_id = derive("delivery", *map(str, position), rfc3339(record.recorded_at))
+        delivery_id = delivery_of(record)
         cause = Cause(
             event=delivery_id,
             topic=position.topic,
@@ -342,7 +323,7 @@ class Normaliser:
             delivery,
             source=source,
             delivery_id=delivery_id,
-            received_at=received.received_at,
+            received_at=said.received_at,
             cause=cause,
             policies=list(self._policies.all()),
             traceparent=_text(record, "traceparent"),
@@ -351,12 +332,63 @@ class Normaliser:
             outgoing(lane.event, topic=ALERTS_URGENT if lane.urgent else None) for lane in lanes
         ]
         if delivery.answer is not None:
-            once = context.delivery or str(delivery_id)
-            event = _answered(delivery.answer, received.received_at, f"{source} {once}", cause)
+            once = said.once or str(delivery_id)
+            event = _answered(delivery.answer, said.received_at, f"{source} {once}", cause)
             written.append(outgoing(event))
-        if problem is not None and not written:
-            raise Poison(problem.reason, str(problem))
+        if said.problem is not None and not written:
+            raise Poison(said.problem.reason, str(said.problem))
         return written
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a raw record says.
+
+    Attributes:
+        once: The sender's own id of the delivery, if it gave one.
+        problem: What is wrong with a part of it.
+    """
+
+    source: str
+    delivery: Delivery
+    received_at: datetime
+    once: str | None
+    problem: Malformed | None
+
+
+def delivery_of(record: Record) -> UUID:
+    """Id of the delivery a raw record holds: the cause of everything that is made of it."""
+    return derive("delivery", *map(str, record.position), rfc3339(record.recorded_at))
+
+
+def what_it_says(record: Record, sources: Sources) -> Said:
+    """What a raw record says; the normaliser and whoever reads the log back ask here.
+
+    Raises:
+        Poison: It is nothing that a source sends.
+    """
+    source = _source(record)
+    if record.value is None:
+        raise Poison("no_data", "value: the record has no value")
+    received = Received(
+        record.value,
+        _received_at(record),
+        {name.lower(): value.decode(errors="replace") for name, value in record.headers},
+        _text(record, "path") or "",
+    )
+    context = _context(record)
+    problem: Malformed | None = None
+    try:
+        parsed = sources.parse(source[:MOST_LABEL_SOURCE], received)
+    except Malformed as error:
+        if error.valid is None:
+            raise Poison(error.reason, str(error)) from error
+        parsed, problem = error.valid, error
+    delivery = completed(parsed, context, received.received_at)
+    nameless = next((seen for seen in delivery.alerts if not seen.labels), None)
+    if nameless is not None:
+        raise Poison("unknown_alert", f"alert {nameless.fingerprint} is not known by any labels")
+    return Said(source, delivery, received.received_at, context.delivery, problem)
 
 
 def _answered(
