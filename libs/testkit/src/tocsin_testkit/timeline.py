@@ -21,9 +21,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from tocsin_contracts.codec import rfc3339
+from tocsin_contracts.dispositions import Disposed, Disposition
+from tocsin_contracts.event import Event, Person, event_id
 from tocsin_contracts.incidents import Purpose
+from tocsin_contracts.silences import SilenceCreated, SilenceExpired
 from tocsin_incident import IncidentState, Status
 from tocsin_policy import Policy
+from tocsin_runtime.events import decode, outgoing
 from tocsin_simulation.channels import Arrival
 from tocsin_simulation.clock import EPOCH
 from tocsin_simulation.faults import Faults, NoFaults
@@ -134,6 +139,33 @@ class Moment:
 
         return self.do(f"clear {_named(alerts)}", post)
 
+    def silence(
+        self, *matchers: str, duration: timedelta, name: str = "a silence", starts: At | None = None
+    ) -> Moment:
+        """A person silences what matches, from now or from a later time on."""
+        begins = self._since_start if starts is None else starts.since_start
+
+        async def create() -> None:
+            start = self._timeline.start
+            fact = SilenceCreated(
+                matchers=matchers,
+                starts_at=start + begins,
+                ends_at=start + begins + duration,
+                created_by=Person(name="a person", via="cli"),
+            )
+            self._timeline.tell_of_silence(name, fact)
+
+        return self.do(f"silence {', '.join(matchers)}", create)
+
+    def unsilence(self, name: str = "a silence") -> Moment:
+        """A person ends a silence before its time."""
+
+        async def expire() -> None:
+            fact = SilenceExpired(by=Person(name="a person", via="cli"))
+            self._timeline.tell_of_silence(name, fact)
+
+        return self.do(f"unsilence {name}", expire)
+
     def acknowledge(self, by: str, *, of: str = "") -> Moment:
         """Somebody takes the incident; `of` is a part of its title where there are several."""
         return self._answer("acknowledge", of, by=by)
@@ -141,6 +173,22 @@ class Moment:
     def resolve(self, by: str, *, of: str = "") -> Moment:
         """Somebody says it is over."""
         return self._answer("resolve", of, by=by)
+
+    def escalate(self, by: str, text: str = "", *, of: str = "") -> Moment:
+        """Somebody wants the next level now."""
+        return self._answer("escalate", of, by=by, text=text)
+
+    def hand_over(self, by: str, to: str, *, of: str = "") -> Moment:
+        """Somebody gives the incident to somebody else."""
+        return self._answer("handover", of, by=by, contact=to)
+
+    def mute(self, by: str, *, minutes: int = 60, of: str = "") -> Moment:
+        """Somebody wants nobody paged for a while."""
+        return self._answer("mute", of, by=by, minutes=str(minutes))
+
+    def unmute(self, by: str, *, of: str = "") -> Moment:
+        """Somebody wants people paged again."""
+        return self._answer("unmute", of, by=by)
 
     def mitigate(self, by: str, *, of: str = "") -> Moment:
         """Somebody says that users are well again."""
@@ -210,6 +258,28 @@ class Timeline:
     def want(self, when: At, *wants: Want) -> None:
         """These messages arrive exactly then."""
         self._wants.extend((when.since_start, want) for want in wants)
+
+    def tell_of_silence(self, name: str, fact: SilenceCreated | SilenceExpired) -> None:
+        """Have the log hold what a person decided about a silence."""
+        now = self.system.clock.now()
+        event = Event(
+            id=event_id(fact.TYPE, name, rfc3339(now)),
+            source="tocsin/ingestion",
+            subject=name,
+            key=name,
+            occurred_at=now,
+            fact=fact,
+        )
+        self.system.log.append(outgoing(event))
+
+    def dispositions(self) -> list[Disposition]:
+        """What became of each observation, in the order of the log."""
+        found: list[Disposition] = []
+        for record in self.system.log.records("dispositions"):
+            fact = decode(record).fact
+            if isinstance(fact, Disposed):
+                found.extend(fact.dispositions)
+        return found
 
     def incidents(self) -> list[IncidentState]:
         """Every incident as it stands, or stood when the run ended, oldest first."""

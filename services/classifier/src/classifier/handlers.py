@@ -116,6 +116,10 @@ class Classifier:
                 place = (record.position.partition, delivery.event.key)
                 by_key.setdefault(place, []).append(delivery)
         await self._dispose(by_key)
+        # What stirred is looked at before anybody reacts to what was written, as far as can be.
+        due = self.reconciler.agenda.due(self._clock.now())
+        if due:
+            await self.reconciler.reconcile(due)
 
     async def run(self) -> None:
         """Resolve what stays clear, for ever."""
