@@ -79,6 +79,9 @@ def level(number: int = 1, generation: int = 1, severity: str = "P1") -> facts.L
     )
 
 
+ESCALATE = facts.EscalationRequested(by=BOB, reason="nobody knows the database")
+HANDED = facts.HandedOver(contact="bob", by=ALICE)
+MUTE = facts.PagesMuted(by=ALICE, lasts=timedelta(hours=1))
 ACK = facts.Acknowledged(by=ALICE)
 RESOLVED = facts.Resolved(by=ALICE)
 EXPIRED = facts.AcknowledgementExpired(generation=1, due_at=NOW)
@@ -115,6 +118,8 @@ FINISHED = facts.RemediationStepFinished(
         ((RESOLVED, facts.Closed(by=ALICE)), Status.CLOSED),
         ((RESOLVED, facts.Reviewed(by=ALICE), facts.Closed(by=ALICE)), Status.CLOSED),
         ((facts.Merged(into="mpc-transformer-0000000000"),), Status.MERGED),
+        ((ACK, ESCALATE), Status.OPEN),
+        ((ACK, HANDED), Status.OPEN),
     ],
 )
 def test_each_move_of_a_life(story: tuple[IncidentFact, ...], status: Status) -> None:
@@ -136,6 +141,12 @@ def test_each_move_of_a_life(story: tuple[IncidentFact, ...], status: Status) ->
         ((RESOLVED, facts.Closed(by=ALICE), REOPENED), Reason.CLOSED),
         ((facts.Merged(into="x"), ACK), Reason.MERGED),
         ((REOPENED,), Reason.NOT_RESOLVED),
+        ((RESOLVED, ESCALATE), Reason.RESOLVED),
+        ((facts.Mitigated(by=ALICE), HANDED), Reason.MITIGATED),
+        ((facts.UnmuteRequested(by=ALICE),), Reason.NOT_MUTED),
+        ((facts.MuteEnded(due_at=NOW + timedelta(hours=1)),), Reason.NOT_MUTED),
+        ((MUTE, facts.MuteEnded(due_at=NOW + timedelta(minutes=60))), Reason.PAGES_MUTED),
+        ((MUTE, level()), Reason.PAGES_MUTED),
         ((facts.Closed(by=ALICE),), Reason.NOT_RESOLVED),
         ((facts.AutoResolved(generation=1, reason="clear", due_at=NOW),), Reason.ALERTS_FIRING),
         ((facts.AlertsAttached(alerts=(ALERT,)),), Reason.NOTHING_NEW),
@@ -184,6 +195,55 @@ def test_an_expired_acknowledgement_starts_the_escalation_again() -> None:
     assert (state.generation, state.level, state.acknowledged_by) == (2, 0, None)
     assert state.escalation_from == NOW + timedelta(minutes=3)
     assert state.first_acknowledged_at == NOW + timedelta(minutes=2)
+
+
+def test_a_request_for_more_people_keeps_the_level_and_is_over_once_it_is_met() -> None:
+    state, _ = after(opened(), level(1), ACK, ESCALATE)
+    assert (state.generation, state.level, state.acknowledged_by) == (2, 1, None)
+    assert state.escalation is not None
+    assert state.escalation.by == BOB
+    state, ignored = after(opened(), level(1), ACK, ESCALATE, level(2, generation=2))
+    assert ignored is None
+    assert state.escalation is None
+
+
+def test_whoever_takes_it_ends_a_request_for_more_people() -> None:
+    state, _ = after(opened(), level(1), ESCALATE, ACK)
+    assert (state.status, state.escalation) == (Status.ACKNOWLEDGED, None)
+
+
+def test_what_was_for_whoever_had_it_is_for_whom_it_was_handed_to() -> None:
+    lead = facts.RoleAssigned(role="communications_lead", contact="alice", by=ALICE)
+    other = facts.RoleAssigned(role="technical_lead", contact="carol", by=ALICE)
+    state, _ = after(opened(), lead, other, ACK, HANDED)
+    assert state.handed_to == "bob"
+    assert state.roles == {
+        "communications_lead": "bob",
+        "technical_lead": "carol",
+        "incident_commander": "bob",
+    }
+
+
+def test_a_mute_ends_with_a_new_escalation_unless_somebody_has_answered() -> None:
+    over = facts.MuteEnded(due_at=NOW + timedelta(minutes=62))
+    state, ignored = after(opened(), level(2), MUTE, over)
+    assert (ignored, state.generation, state.level, state.muted_until) == (None, 2, 0, None)
+    state, ignored = after(opened(), ACK, MUTE, over)
+    assert (ignored, state.generation, state.status) == (None, 1, Status.ACKNOWLEDGED)
+
+
+def test_the_newest_mute_counts_and_an_earlier_end_is_ignored() -> None:
+    state, ignored = after(opened(), MUTE, MUTE, facts.MuteEnded(due_at=NOW + timedelta(hours=1)))
+    assert ignored is Reason.PAGES_MUTED
+    assert state.muted_until == NOW + timedelta(minutes=62)
+
+
+def test_a_severity_that_rises_ends_a_mute_of_what_was_milder() -> None:
+    raised = facts.SeverityRaised(
+        severity_from="P1", severity_to="P0", rule="another", reason="worse"
+    )
+    state, _ = after(opened(), MUTE, raised)
+    assert state.muted_until is None
 
 
 def test_a_raised_severity_starts_its_levels_again() -> None:

@@ -392,6 +392,40 @@ def incident_resolve(incident: Incident, by: By, text: Text = "") -> None:
     _answer(incident, "resolve", by=by, text=text)
 
 
+@incident_app.command("escalate")
+def incident_escalate(incident: Incident, by: By, text: Text = "") -> None:
+    """Have the next level paged now."""
+    _answer(incident, "escalate", by=by, text=text)
+
+
+@incident_app.command("handover")
+def incident_handover(
+    incident: Incident,
+    by: By,
+    to: Annotated[str, typer.Option(help="Contact id of whose it is from here on.")],
+    text: Text = "",
+) -> None:
+    """Give the incident to somebody, who is paged for it."""
+    _answer(incident, "handover", by=by, contact=to, text=text)
+
+
+@incident_app.command("mute")
+def incident_mute(
+    incident: Incident,
+    by: By,
+    minutes: Annotated[int, typer.Option(min=1, max=24 * 60, help="For how long.")] = 60,
+    text: Text = "",
+) -> None:
+    """Page and remind nobody for a while; then again, if nobody has answered."""
+    _answer(incident, "mute", by=by, minutes=str(minutes), text=text)
+
+
+@incident_app.command("unmute")
+def incident_unmute(incident: Incident, by: By) -> None:
+    """End a mute before its time."""
+    _answer(incident, "unmute", by=by)
+
+
 @incident_app.command("mitigate")
 def incident_mitigate(incident: Incident, by: By, text: Text = "") -> None:
     """Say that users no longer feel it."""

@@ -348,6 +348,83 @@ class MuteEnded(IncidentFact):
     due_at: Instant
 
 
+class EscalationRequested(IncidentFact):
+    """A person wants the next level now, without waiting for its time.
+
+    Who reacts: the escalation-timer reaches the next level at once; after the last, the last one
+    again. How often: once a request. Never sent: by a machine.
+
+    It ends a mute, and an acknowledgement: whoever asks for more people has not got it in hand.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.escalation_requested.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+
+
+class HandedOver(IncidentFact):
+    """The incident is somebody else's from here on.
+
+    Who reacts: the escalation begins again, as a new generation, with that person in place of the
+    first level's; reminders that were for who had it are for them. How often: with each change.
+    Never sent: to somebody the policy does not know.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.handed_over.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    contact: Annotated[str, Field(min_length=1, max_length=200)]
+    by: Person
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+
+
+class PagesMuted(IncidentFact):
+    """Nobody is to be paged or reminded for this incident for a while.
+
+    Who reacts: the escalation-timer withholds levels, repeats and reminders until it is over. How
+    often: once a request; the newest counts. Never sent: without an end.
+
+    Attributes:
+        lasts: From the event's time on.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.pages_muted.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+    lasts: Annotated[timedelta, Field(gt=timedelta(), le=timedelta(days=1))]
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+
+
+class UnmuteRequested(IncidentFact):
+    """A person wants to hear of the incident again before its mute is over.
+
+    Who reacts: the escalation-timer ends the mute at once. How often: once a request. Never sent:
+    by a machine.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.unmute_requested.v1"
+    WRITER: ClassVar[Writer] = Writer.INGESTION
+
+    by: Person
+
+
+class MuteEnded(IncidentFact):
+    """The time for which nobody was to be paged is over.
+
+    Who reacts: while nobody has answered, the escalation starts again from its first level, as a
+    new generation. How often: once a mute. Never sent: for one that something else ended.
+    """
+
+    TYPE: ClassVar[str] = "tocsin.incidents.mute_ended.v1"
+    WRITER: ClassVar[Writer] = Writer.ESCALATION_TIMER
+
+    generation: int
+    due_at: Instant
+
+
 class AcknowledgementExpired(IncidentFact):
     """The one who took it let the policy's time pass without mitigating or resolving.
 

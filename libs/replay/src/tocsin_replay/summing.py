@@ -394,6 +394,8 @@ def _answered(found: _Gathering, step: Step) -> None:
     )
     if isinstance(fact, facts.RoleAssigned):
         text = f"{fact.role}: {fact.contact}"
+    if isinstance(fact, facts.HandedOver):
+        text = f"to {fact.contact} {fact.reason}".strip()
     at = step.recorded.event.occurred_at
     who = _named(by, found.policy) or by.name
     found.answers.append(Answer(at=at, who=who, via=by.via, what=what, text=text))
@@ -408,6 +410,10 @@ _ANSWERS: dict[type[Any], str] = {
     facts.MergeRequested: "asked to merge",
     facts.NoteAdded: "noted",
     facts.RoleAssigned: "assigned a role",
+    facts.EscalationRequested: "asked for the next level",
+    facts.HandedOver: "handed it over",
+    facts.PagesMuted: "muted it",
+    facts.UnmuteRequested: "unmuted it",
     facts.UpdatePosted: "posted an update",
     facts.RemediationApproved: "approved a step",
     facts.RemediationRejected: "rejected a playbook",

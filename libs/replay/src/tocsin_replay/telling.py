@@ -143,8 +143,14 @@ _SAY: dict[type[IncidentFact], _Say] = {
         _names(f.targets),
         f"due {f.due_at:%H:%M:%S}"
         + (f", skipped {', '.join(map(str, f.skipped))}" if f.skipped else "")
-        + (f", held {f.waited} for office hours" if f.waited else ""),
+        + (f", held {f.waited} for office hours" if f.waited else "")
+        + (f", {f.reason.replace('_', ' ')} by {f.by.name} {f.text}".rstrip() if f.by else ""),
     ),
+    facts.EscalationRequested: _person("asked for the next level", lambda f: f.reason),
+    facts.HandedOver: _person("handed over", lambda f: f"to {f.contact} {f.reason}".strip()),
+    facts.PagesMuted: _person("muted", lambda f: f"for {f.lasts} {f.reason}".strip()),
+    facts.UnmuteRequested: _person("unmuted"),
+    facts.MuteEnded: lambda f, _: ("mute ended", "escalation-timer", f"due {f.due_at:%H:%M:%S}"),
     facts.ResponseTargetMissed: lambda f, _: (
         "response target missed",
         "",

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from tocsin_incident import IncidentState, Status
-from tocsin_incident.state import RemediationStatus, StepStatus
+from tocsin_incident.state import Asked, RemediationStatus, StepStatus
 from tocsin_policy import (
     Cadence,
     Hours,
@@ -24,7 +24,15 @@ from tocsin_policy import (
     review_due,
 )
 
+_WITHHELD: frozenset[Kind]
+"""What asks for people, and waits while an incident is muted."""
+
 _UNDONE = frozenset({StepStatus.PROPOSED, StepStatus.STARTED})
+
+
+ESCALATED = "escalated"
+HANDED_OVER = "handed_over"
+"""Why a level comes before its time."""
 
 
 class Kind(StrEnum):
@@ -37,6 +45,13 @@ class Kind(StrEnum):
     PUBLIC_UPDATE = "public_update"
     STEP = "step"
     REVIEW = "review"
+    MUTE = "mute"
+
+
+_WITHHELD = frozenset(
+    {Kind.LEVEL, Kind.ACKNOWLEDGEMENT, Kind.UPDATE, Kind.PUBLIC_UPDATE, Kind.STEP}
+)
+"""What asks for people, and waits while an incident is muted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +63,7 @@ class Deadline:
         repeat: How often that level was told before.
         waited: How long it is held for somebody to be at work.
         step: Remediation and step, for `Kind.STEP`.
+        reason: Why a level comes before its time, where a person asked for it: `asked`.
     """
 
     kind: Kind
@@ -56,6 +72,8 @@ class Deadline:
     repeat: int = 0
     waited: timedelta = timedelta()
     step: tuple[str, str] = ("", "")
+    reason: str = ""
+    asked: Asked | None = None
 
 
 def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
@@ -81,6 +99,9 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
         found.extend(_steps(state, policy))
     if state.status is Status.RESOLVED:
         found.extend(_review(state, policy, severity))
+    if state.muted_until is not None:
+        found = [one for one in found if one.kind not in _WITHHELD]
+        found.append(Deadline(Kind.MUTE, state.muted_until))
     return tuple(sorted(found, key=lambda deadline: deadline.due_at))
 
 
@@ -91,6 +112,44 @@ def _begins_at(state: IncidentState, policy: Policy) -> datetime:
 
 
 def _levels(state: IncidentState, policy: Policy, severity: Severity) -> Iterator[Deadline]:
+    """What the policy plans; what a person asked for comes in place of it, up to that level."""
+    asked = _asked(state, policy)
+    if asked is not None:
+        yield asked
+    passed = asked.level.number if asked is not None and asked.level is not None else 0
+    for planned in _planned(state, policy, severity):
+        if planned.level is not None and planned.level.number > passed:
+            yield planned
+
+
+def first_level(state: IncidentState, policy: Policy) -> Level:
+    """The first level of the incident's severity; one without any asks its commander."""
+    levels = levels_for(policy, state.severity)
+    if levels:
+        return levels[0]
+    return Level(number=1, after=timedelta(), targets=("role:incident_commander",))
+
+
+def _asked(state: IncidentState, policy: Policy) -> Deadline | None:
+    """The level that a person asked for, due when they did, whatever the hour."""
+    if state.handed is not None:
+        first = first_level(state, policy)
+        return Deadline(Kind.LEVEL, state.handed.at, first, reason=HANDED_OVER, asked=state.handed)
+    asked = state.escalation
+    if asked is None:
+        return None
+    levels = levels_for(policy, state.severity)
+    following = next((level for level in levels if level.number > state.level), None)
+    if following is not None:
+        return Deadline(Kind.LEVEL, asked.at, following, reason=ESCALATED, asked=asked)
+    # After the last there is nobody new: those of the last are told again.
+    last = levels[-1] if levels else first_level(state, policy)
+    repeat = state.repeats + 1 if state.level else 0
+    again = last.model_copy(update={"number": state.level or last.number})
+    return Deadline(Kind.LEVEL, asked.at, again, repeat=repeat, reason=ESCALATED, asked=asked)
+
+
+def _planned(state: IncidentState, policy: Policy, severity: Severity) -> Iterator[Deadline]:
     before: datetime | None = None
     for level in levels_for(policy, state.severity):
         reached_at = _reached_at(state, level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from escalation_timer.domain.deadlines import Deadline, Kind, deadlines
+from escalation_timer.domain.deadlines import Deadline, Kind, deadlines, first_level
 from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.codec import rfc3339
@@ -68,7 +68,13 @@ def _level_reached(
     found = [(one.level, one) for one in levels if one.level is not None]
     level, reached = max(found, key=lambda one: (one[0].number, one[1].repeat))
     numbers = sorted({held.number for held, _ in found})
-    texts = [text for held, _ in sorted(found, key=_by_number) for text in held.targets]
+    asked = reached.asked
+    first = first_level(state, policy).number
+    texts = [
+        text
+        for held, _ in sorted(found, key=_by_number)
+        for text in _told(state, policy, held, first)
+    ]
     fact = facts.LevelReached(
         basis=basis,
         level=level.number,
@@ -79,6 +85,9 @@ def _level_reached(
         skipped=tuple(number for number in numbers if number != level.number),
         repeat=reached.repeat,
         waited=reached.waited or None,
+        reason=reached.reason,
+        by=asked.by if asked is not None else None,
+        text=asked.reason if asked is not None else "",
     )
     # How many levels were reached before tells a second raise to the same severity, which
     # starts its levels again, from the first.
@@ -90,7 +99,16 @@ def _level_reached(
         state.severity,
         str(level.number),
         str(len(state.levels)),
+        # One that came while the incident was muted was ignored; this is another.
+        *((rfc3339(asked.at),) if asked is not None else ()),
     )
+
+
+def _told(state: IncidentState, policy: Policy, level: Level, first: int) -> tuple[str, ...]:
+    """Whom a level tells; in place of the first level's, whom it was handed over to."""
+    if level.number == first and state.handed_to in policy.contacts:
+        return (f"contact:{state.handed_to}",)
+    return level.targets
 
 
 def _by_number(found: tuple[Level, Deadline]) -> tuple[int, int]:
@@ -153,6 +171,9 @@ def _fact(
                 basis=basis, generation=state.generation, due_at=due_at
             )
             return _event(state, expired, now, generation)
+        case Kind.MUTE:
+            ended = facts.MuteEnded(basis=basis, due_at=due_at)
+            return _event(state, ended, now, rfc3339(due_at))
         case Kind.UPDATE | Kind.PUBLIC_UPDATE:
             return _overdue(state, policy, deadline, now, basis)
         case Kind.STEP:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -50,6 +50,18 @@ class Note(Answer):
     """Something to remember."""
 
     text: _Text
+
+
+class Handover(WithText):
+    """Whose it is from here on."""
+
+    contact: _Name
+
+
+class Mute(WithText):
+    """For how long nobody is to be paged."""
+
+    minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 60
 
 
 class Update(Answer):
@@ -115,6 +127,19 @@ def _note(answer: Note) -> IncidentFact:
     return facts.NoteAdded(by=answer.person, text=answer.text)
 
 
+def _escalate(answer: WithText) -> IncidentFact:
+    return facts.EscalationRequested(by=answer.person, reason=answer.text)
+
+
+def _hand_over(answer: Handover) -> IncidentFact:
+    return facts.HandedOver(by=answer.person, contact=answer.contact, reason=answer.text)
+
+
+def _mute(answer: Mute) -> IncidentFact:
+    lasts = timedelta(minutes=answer.minutes)
+    return facts.PagesMuted(by=answer.person, lasts=lasts, reason=answer.text)
+
+
 def _update(answer: Update) -> IncidentFact:
     return facts.UpdatePosted(by=answer.person, text=answer.text, audience=answer.audience)
 
@@ -160,6 +185,10 @@ class Verb:
 
 VERBS: tuple[Verb, ...] = (
     Verb("acknowledge", Answer, lambda answer: facts.Acknowledged(by=answer.person)),
+    Verb("escalate", WithText, _escalate),
+    Verb("handover", Handover, _hand_over),
+    Verb("mute", Mute, _mute),
+    Verb("unmute", Answer, lambda answer: facts.UnmuteRequested(by=answer.person)),
     Verb("mitigate", WithText, _mitigated),
     Verb("resolve", WithText, _resolved),
     Verb("reopen", WithText, _reopen),

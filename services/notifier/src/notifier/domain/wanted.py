@@ -182,6 +182,8 @@ def unwanted(state: IncidentState, held: Notification) -> str | None:
     A page is wanted while nobody has answered in its generation; news that something was taken or
     is over stays true; a reminder is not wanted once the incident is resolved.
     """
+    if state.muted_until is not None and held.purpose in {Purpose.PAGE, Purpose.REMINDER}:
+        return "pages_muted"
     match held.purpose:
         case Purpose.PAGE:
             if state.status is not Status.OPEN:
