@@ -24,11 +24,7 @@ from tocsin_policy import (
     review_due,
 )
 
-_WITHHELD: frozenset[Kind]
-"""What asks for people, and waits while an incident is muted."""
-
 _UNDONE = frozenset({StepStatus.PROPOSED, StepStatus.STARTED})
-
 
 ESCALATED = "escalated"
 HANDED_OVER = "handed_over"
