@@ -1,0 +1,107 @@
+"""What a rollout's status means, and which revision is the one before; as kubectl reads them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from remediation.adapters.kubernetes.kinds import Document, named, uid_of
+
+REVISION = "deployment.kubernetes.io/revision"
+CHANGE_CAUSE = "kubernetes.io/change-cause"
+TEMPLATE_HASH = "pod-template-hash"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How far it is.
+
+    Attributes:
+        settled: `True` when it is as wanted, `False` when it never will be by itself, `None`
+            while it is under way.
+    """
+
+    settled: bool | None
+    text: str
+
+
+def rolled_out(kind: str, document: Document) -> Verdict:
+    """Whether every pod wanted is of the newest template, and available."""
+    metadata, status = document["metadata"], document.get("status") or {}
+    if metadata.get("generation", 0) > status.get("observedGeneration", 0):
+        return Verdict(settled=None, text="the controller has not seen it yet")
+    if kind == "daemonset":
+        return _everywhere(status)
+    stuck = next((c for c in status.get("conditions") or () if _is_stuck(c)), None)
+    if stuck is not None:
+        return Verdict(
+            settled=False, text=f"progress deadline exceeded: {stuck.get('message', '')}"
+        )
+    wanted = document["spec"].get("replicas", 1)
+    updated, ready = status.get("updatedReplicas", 0), status.get("readyReplicas", 0)
+    available = status.get("availableReplicas", 0)
+    if updated < wanted:
+        return Verdict(settled=None, text=f"{updated} of {wanted} replicas are updated")
+    if status.get("replicas", 0) > wanted:
+        return Verdict(
+            settled=None, text=f"{status['replicas'] - wanted} old replicas are still there"
+        )
+    if min(available, ready) < wanted:
+        return Verdict(
+            settled=None, text=f"{min(available, ready)} of {wanted} replicas are available"
+        )
+    if kind == "statefulset" and status.get("updateRevision") != status.get("currentRevision"):
+        return Verdict(settled=None, text="some replicas are of an old revision")
+    return Verdict(settled=True, text=f"{wanted} of {wanted} replicas are updated and available")
+
+
+def _everywhere(status: Document) -> Verdict:
+    wanted = status.get("desiredNumberScheduled", 0)
+    done = min(status.get("updatedNumberScheduled", 0), status.get("numberAvailable", 0))
+    settled = True if done >= wanted else None
+    return Verdict(settled=settled, text=f"{done} of {wanted} nodes have an updated, available pod")
+
+
+def _is_stuck(condition: Document) -> bool:
+    return bool(
+        condition.get("type") == "Progressing"
+        and condition.get("reason") == "ProgressDeadlineExceeded"
+    )
+
+
+def revision_of(document: Document) -> int:
+    """A deployment's or replica set's revision; 0 if it has none yet."""
+    found = (document["metadata"].get("annotations") or {}).get(REVISION, "0")
+    return int(found) if found.isdigit() else 0
+
+
+def revisions(deployment: Document, sets: Sequence[Document]) -> list[Document]:
+    """The replica sets that are this deployment's, newest revision first."""
+    uid = uid_of(deployment)
+    ours = [
+        each
+        for each in sets
+        if any(owner.get("uid") == uid for owner in each["metadata"].get("ownerReferences") or ())
+        and revision_of(each)
+    ]
+    return sorted(ours, key=revision_of, reverse=True)
+
+
+def template_of(document: Document) -> Document:
+    """A template without the label that differs from set to set."""
+    template: Document = copy.deepcopy(document["spec"]["template"])
+    labels = template.get("metadata", {}).get("labels") or {}
+    labels.pop(TEMPLATE_HASH, None)
+    return template
+
+
+def of_template(deployment: Document, held: Sequence[Document]) -> Document | None:
+    """The replica set with the deployment's present template."""
+    wanted = template_of(deployment)
+    return next((each for each in held if template_of(each) == wanted), None)
+
+
+def by_name(held: Sequence[Document], name: str) -> Document | None:
+    """The replica set called so."""
+    return next((each for each in held if named(each) == name), None)
