@@ -47,6 +47,12 @@ from tocsin_policy.durations import format_duration, parse_duration
 from tocsin_policy.escalation import levels_for, resolve, resolve_targets, severity_rank
 from tocsin_policy.expressions import values_of
 from tocsin_policy.grouping import DRILL_LABEL, Claim, claim, group_key
+from tocsin_policy.heartbeats import (
+    HEARTBEAT_LABEL,
+    Heartbeat,
+    beat_due,
+    heartbeat_alert,
+)
 from tocsin_policy.loader import (
     PolicyRefused,
     Problem,
@@ -86,6 +92,7 @@ __all__ = [
     "DEFAULTS",
     "DEFAULT_RULE",
     "DRILL_LABEL",
+    "HEARTBEAT_LABEL",
     "RUNNERS",
     "THRESHOLD_LABEL",
     "VARIABLES",
@@ -109,6 +116,7 @@ __all__ = [
     "GitHubCall",
     "Grouping",
     "Handover",
+    "Heartbeat",
     "Hours",
     "HttpCall",
     "Inhibition",
@@ -152,12 +160,14 @@ __all__ = [
     "Threshold",
     "Watch",
     "askable",
+    "beat_due",
     "claim",
     "classify",
     "drill_alert",
     "format_duration",
     "gaps",
     "group_key",
+    "heartbeat_alert",
     "is_open",
     "json_schema",
     "levels_for",

@@ -25,6 +25,7 @@ from pydantic import (
 
 from tocsin_policy.durations import Duration
 from tocsin_policy.expressions import Expression
+from tocsin_policy.heartbeats import Heartbeat
 from tocsin_policy.matchers import Matcher, parse_matchers
 from tocsin_policy.opening import LOOK_AHEAD, Opening
 from tocsin_policy.parts import (
@@ -557,6 +558,7 @@ class Channel(Part):
         endpoint: Name of the operator's setting that holds the address and the secret.
         templates: Template by purpose, where this channel's readers need other words: a status
             page, customers. A purpose is `opened`, `update`, `resolved` …
+        heartbeat: A synthetic page every so often, and an alert if it does not arrive.
     """
 
     kind: Literal[
@@ -575,6 +577,7 @@ class Channel(Part):
     ]
     endpoint: Name
     templates: dict[Name, Name] = Field(default_factory=dict)
+    heartbeat: Heartbeat | None = None
 
 
 class Prolonged(Part):

@@ -6,8 +6,10 @@ import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
+from tocsin_policy.classification import classify
 from tocsin_policy.document import Contact, Hours, Means, Policy
-from tocsin_policy.playbooks import DEFAULT, AnyCall, Call, PlaybookStep
+from tocsin_policy.heartbeats import SILENT_KINDS, heartbeat_alert
+from tocsin_policy.playbooks import DEFAULT, AnyCall, Call, Envelope, PlaybookStep
 from tocsin_policy.templates import (
     DEFAULTS,
     PURPOSES,
@@ -117,11 +119,68 @@ def _all(policy: Policy) -> Iterator[Finding]:
                 yield from _target(policy, target, ("escalation", name, index, "targets", place))
     for place, target in enumerate(policy.last_resort or ()):
         yield from _target(policy, target, ("last_resort", place))
+    yield from _heartbeats(policy)
     yield from _announcements(policy, severities)
     for name in policy.success.time_to_resolve if policy.success is not None else ():
         yield from _known("severity", name, severities, ("success", "time_to_resolve", name))
     yield from _templates(policy)
     yield from _playbooks(policy)
+
+
+def _heartbeats(policy: Policy) -> Iterator[Finding]:
+    """Heartbeats that cannot beat, and those whose absence nobody would hear of."""
+    for name, channel in policy.channels.items():
+        if channel.heartbeat is None:
+            continue
+        where: Location = ("channels", name, "heartbeat")
+        contact = channel.heartbeat.contact
+        if channel.kind in SILENT_KINDS:
+            yield Finding(where, f"a {channel.kind} channel takes no synthetic pages")
+        if contact is not None:
+            yield from _known("contact", contact, policy.contacts, (*where, "contact"))
+        elif channel.kind in _NEEDS:
+            yield Finding(where, f"{name!r} writes to a person", "say contact:")
+        severity = classify(policy, heartbeat_alert(policy, name), {}).severity
+        others = {
+            other
+            for level in policy.escalation.get(severity, ())
+            for target in level.targets
+            for other in _channels_of(policy, target)
+            if other in policy.channels and policy.channels[other].endpoint != channel.endpoint
+        }
+        if not others:
+            yield Finding(
+                where,
+                f"its absence is {severity!r}, of which nobody hears by another channel",
+                "give it labels: that a rule takes for worse, or people another channel",
+            )
+
+
+def _channels_of(policy: Policy, text: str) -> Iterator[str]:
+    """Every channel by which a target may be told, whoever it turns out to be."""
+    reference, _, via = text.partition(" if ")[0].partition(" via ")
+    if via:
+        yield from (name.strip() for name in via.split(","))
+        return
+    kind, _, name = reference.partition(":")
+    role = policy.roles.get(name) if kind == "role" else None
+    if role is not None and role.default is not None and not role.default.startswith("role:"):
+        yield from _channels_of(policy, role.default)
+    schedule = policy.schedules.get(name) if kind == "schedule" else None
+    team = policy.teams.get(name) if kind == "team" else None
+    people: tuple[str, ...] = ()
+    if kind == "contact":
+        people = (name,)
+    elif kind == "everyone":
+        people = tuple(policy.contacts)
+    elif team is not None:
+        people = team.members
+    elif schedule is not None:
+        people = tuple(person for layer in schedule.layers for person in layer.participants)
+    for person in people:
+        contact = policy.contacts.get(person)
+        for means in contact.channels if contact is not None else ():
+            yield means.channel
 
 
 def _announcements(policy: Policy, severities: tuple[str, ...]) -> Iterator[Finding]:
@@ -294,7 +353,8 @@ def _envelope(policy: Policy) -> Iterator[Finding]:
     for risk, targets in policy.remediation.approvers.items():
         for place, target in enumerate(targets):
             yield from _target(policy, target, ("remediation", "approvers", risk, place))
-    if "tell" in policy.remediation.model_fields_set:
+    # The default names a role that a small policy need not have; a document holds it all the same.
+    if policy.remediation.tell != Envelope().tell:
         for place, target in enumerate(policy.remediation.tell):
             yield from _target(policy, target, ("remediation", "tell", place))
 

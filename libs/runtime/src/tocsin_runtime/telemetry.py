@@ -6,7 +6,7 @@ until `start_telemetry`, so libraries and tests need no set-up.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from opentelemetry import metrics, trace
@@ -97,6 +97,18 @@ def gauge(name: str, description: str, read: Callable[[], float]) -> None:
 
     def observe(_options: CallbackOptions) -> Iterable[Observation]:
         yield Observation(read())
+
+    _meter.create_observable_gauge(name, callbacks=[observe], description=description)
+
+
+def gauges(
+    name: str, description: str, read: Callable[[], Iterable[tuple[float, Mapping[str, str]]]]
+) -> None:
+    """Values told apart by labels, read when somebody looks."""
+
+    def observe(_options: CallbackOptions) -> Iterable[Observation]:
+        for value, labels in read():
+            yield Observation(value, dict(labels))
 
     _meter.create_observable_gauge(name, callbacks=[observe], description=description)
 

@@ -19,7 +19,9 @@ from classifier.wiring import LANES
 from escalation_timer.handlers import EscalationTimer
 from ingestion.domain.answers import VERBS
 from ingestion.handlers import Door, Normaliser
+from notifier.domain.heartbeats import beating
 from notifier.handlers import Notifier
+from notifier.heartbeats import HEARTBEATS, Heart
 from remediation.handlers import Remediator
 from tocsin_casebook import INCIDENTS, Casebook, InForce, Policies, Reconciler, Silences
 from tocsin_contracts.event import Event, event_id
@@ -257,6 +259,10 @@ class System:
         """The policy in force, if there is one."""
         return self._policies.get(system)
 
+    def beats(self) -> bool:
+        """Whether any policy has a channel with a heartbeat."""
+        return any(beating(policy) for policy in self._policies.all())
+
     async def post(self, body: bytes | Mapping[str, object], source: str = "alertmanager") -> int:
         """Have a webhook delivered, repeated until ingestion says yes, as Alertmanager does."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -404,7 +410,19 @@ def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[H
     )
     _rests(clock, handler.reconciler)
     policies.on_change(handler.reconciler.policy_changed)
-    return handler, (handler.run,)
+    if not system.beats():
+        # It would look every second, in vain.
+        return handler, (handler.run,)
+    heart = Heart(
+        policies=policies,
+        publisher=system.publisher,
+        clock=clock,
+        channels=system.providers,
+        gate=OpenGate(),
+        instance=instance.name,
+    )
+    instance.followers.append(Follower(system.log, HEARTBEATS, heart.apply))
+    return handler, (handler.run, heart.run)
 
 
 def _remediation(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:

@@ -6,10 +6,13 @@ watcher folds the log for itself as it grows, and is asked before every call to 
 
 from __future__ import annotations
 
+from notifier.domain.heartbeats import beat_id, closing_id
+from notifier.heartbeats import HEARTBEATS
 from notifier.ports import Sending
 from tocsin_casebook import INCIDENTS
 from tocsin_contracts.dispositions import Disposed
 from tocsin_contracts.event import Event, Fact, Writer
+from tocsin_contracts.heartbeats import HeartbeatAttempted
 from tocsin_contracts.incidents import (
     LevelReached,
     NotificationAttempted,
@@ -55,6 +58,8 @@ class Watch:
 
     def _appended(self, record: Record) -> None:
         topic = record.position.topic
+        if topic == HEARTBEATS:
+            self._beat(decode(record))
         if topic not in _EVENTS:
             return
         self.looked += 1
@@ -64,6 +69,14 @@ class Watch:
             self._folded(event)
         elif isinstance(event.fact, Disposed):
             self._names_incidents_that_exist(event.fact, record)
+
+    def _beat(self, event: Event[Fact]) -> None:
+        """A synthetic page is attempted in the log before it is made, as any other."""
+        if isinstance(event.fact, HeartbeatAttempted):
+            beat = beat_id(event.subject, event.fact.channel, event.fact.due_at)
+            for one in (beat, closing_id(beat)):
+                attempt = (one, event.fact.attempt)
+                self._attempts.setdefault(attempt, (event.fact.instance, True))
 
     def _one_writer_and_one_meaning(self, event: Event[Fact], record: Record) -> None:
         """A kind of fact has one writer, and an id is one kind of fact about one subject."""

@@ -28,6 +28,7 @@ from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.pacing import Rate
 from notifier.handlers import Notifier
+from notifier.heartbeats import HEARTBEATS, Heart
 from notifier.ports import Channel, Gate
 from notifier.settings import (
     AppriseSettings,
@@ -49,7 +50,7 @@ from tocsin_casebook import INCIDENTS, Casebook, Policies
 from tocsin_policy.redacting import Redactor
 from tocsin_runtime.lifecycle import Runtime
 from tocsin_runtime.ports import Clock
-from tocsin_runtime.telemetry import gauge
+from tocsin_runtime.telemetry import gauge, gauges
 
 
 async def wire(runtime: Runtime, settings: NotifierSettings) -> None:
@@ -58,21 +59,40 @@ async def wire(runtime: Runtime, settings: NotifierSettings) -> None:
     await runtime.follow("policies", policies.apply)
     gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     started = runtime.clock.now().strftime("%Y%m%dT%H%M%S.%f")
+    instance = f"{socket.gethostname()}-{os.getpid()}-{started}"
+    channels = open_channels(settings, runtime.clock, runtime.on_stop)
+    gate = _gate(runtime, settings)
     handler = Notifier(
         casebook=Casebook(runtime.reader),
         policies=policies,
         publisher=runtime.publisher,
         clock=runtime.clock,
-        channels=open_channels(settings, runtime.clock, runtime.on_stop),
+        channels=channels,
         redact=redactor_of(settings),
-        gate=_gate(runtime, settings),
+        gate=gate,
         rates=_rates(settings),
         link_to=settings.link_to,
-        instance=f"{socket.gethostname()}-{os.getpid()}-{started}",
+        instance=instance,
     )
     policies.on_change(handler.reconciler.policy_changed)
     runtime.consume(handler, (INCIDENTS,))
     runtime.background("calls", handler.run)
+    heart = Heart(
+        policies=policies,
+        publisher=runtime.publisher,
+        clock=runtime.clock,
+        channels=channels,
+        gate=gate,
+        rates=_rates(settings),
+        instance=instance,
+    )
+    await runtime.follow(HEARTBEATS, heart.apply)
+    runtime.background("heartbeats", heart.run)
+    gauges(
+        "tocsin_heartbeat_deadline_timestamp_seconds",
+        "When a channel's next synthetic page must have arrived",
+        heart.deadlines,
+    )
     gauge("tocsin_calls_waiting", "Provider calls that wait for a worker", handler.waiting)
 
 
