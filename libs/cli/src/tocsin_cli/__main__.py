@@ -17,6 +17,7 @@ from rich.table import Table
 
 from tocsin_cli import (
     archives,
+    audits,
     bundles,
     connection,
     drills,
@@ -66,6 +67,7 @@ bundles.register(app)
 postmortems.register(app)
 reports.register(app)
 archives.register(app)
+audits.register(app)
 whatifs.register(app)
 rosters.register(app, policy_app)
 policy_tests.register(policy_app)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
+from tocsin_cli.auditing import audit_rules
 from tocsin_contracts.asyncapi import asyncapi_document
 from tocsin_contracts.event import Fact
 from tocsin_contracts.registry import FACTS, TOPICS
@@ -64,6 +65,15 @@ def rules_yaml(policy: Policy) -> str:
     return f"# {note}\n{text.getvalue()}"
 
 
+def audit_yaml() -> str:
+    """`deploy/prometheus/tocsin-audit.yaml`: what watches the periodic audit."""
+    yaml = YAML()
+    yaml.width = 4096
+    text = io.StringIO()
+    yaml.dump(audit_rules(), text)
+    return f"# {_NOTE.format(source='tocsin_cli.auditing')}\n{text.getvalue()}"
+
+
 def topics_md() -> str:
     """The topic table of the docs."""
     lines = [
@@ -115,6 +125,7 @@ def settings_md() -> str:
 def _generated(root: Path) -> dict[str, Callable[[], str]]:
     files: dict[str, Callable[[], str]] = {
         "deploy/kafka/topics.yml": topics_yml,
+        "deploy/prometheus/tocsin-audit.yaml": audit_yaml,
         "docs/generated/topics.md": topics_md,
         "docs/generated/incident-life.md": incident_life_md,
         "docs/generated/settings.md": settings_md,

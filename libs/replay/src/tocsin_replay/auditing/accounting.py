@@ -317,8 +317,8 @@ class _Auditing:
     def _count(self, raw: Position, observations: int) -> None:
         start, made = self._made.get(raw[:2], (0, None))
         if made is not None and 0 <= raw.offset - start < len(made):
-            place_ = raw.offset - start
-            made[place_] = min(_MOST_COUNTED, made[place_] + observations)
+            number = raw.offset - start
+            made[number] = min(_MOST_COUNTED, made[number] + observations)
 
     def _disposed(
         self, held: _Partition, places: _Places, record: Record, event: Event[Fact], fact: Disposed
@@ -349,7 +349,7 @@ class _Auditing:
                 )
 
     def _known(self, held: _Partition, record: Record, fact: Disposed) -> None:
-        if not self._judged(record.recorded_at):
+        if self.partial or not self._judged(record.recorded_at):
             return
         for one in fact.dispositions:
             if (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -62,6 +63,16 @@ class KafkaReader:
             starts = await consumer.beginning_offsets([place])
             ends = await consumer.end_offsets([place])
         return starts[place], ends[place]
+
+    async def offset_since(self, topic: str, partition: int, at: datetime) -> int:
+        """Offset of the first record at or after an instant; the end if there is none."""
+        place = TopicPartition(topic, partition)
+        async with self._consumer(place) as consumer:
+            found = await consumer.offsets_for_times({place: int(at.timestamp() * 1000)})
+            if found[place] is not None:
+                return int(found[place].offset)
+            ends = await consumer.end_offsets([place])
+        return int(ends[place])
 
     async def read(
         self, topic: str, partition: int, start: int, end: int | None
