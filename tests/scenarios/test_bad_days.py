@@ -139,7 +139,8 @@ def with_a_playbook() -> Policy:
                         "id": "restart",
                         "title": "Restart",
                         "runner": "http",
-                        "http": {"method": "POST", "endpoint": "ops", "path": "/restart"},
+                        "http": {"method": "POST", "endpoint": "ops", "path": "/restart/${name}"},
+                        "parameters": {"name": {"label": "alertname", "pattern": "Down[0-9]?"}},
                         "risk": "safe",
                         "approval": "automatic",
                         "timeout": "30s",
@@ -186,7 +187,7 @@ async def test_a_step_whose_process_dies_before_it_was_verified_is_verified_by_t
     await system.play(until=minutes(2))
     assert _steps(system) == [StepStatus.VERIFIED]
     assert [effect.what for effect in system.system.world.effects if effect.changes] == [
-        "POST ops/restart"
+        "POST ops/restart/Down"
     ]
 
 

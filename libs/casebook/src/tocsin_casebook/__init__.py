@@ -1,14 +1,18 @@
 """The incidents and policies a service instance owns: restored, folded, looked up."""
 
 from tocsin_casebook.casebook import INCIDENTS, SNAPSHOTS, Casebook
+from tocsin_casebook.freezes import FREEZES, Freeze, Freezes
 from tocsin_casebook.policies import InForce, Policies
 from tocsin_casebook.reconciling import Owed, Reconciler
 from tocsin_casebook.silences import Silences
 
 __all__ = [
+    "FREEZES",
     "INCIDENTS",
     "SNAPSHOTS",
     "Casebook",
+    "Freeze",
+    "Freezes",
     "InForce",
     "Owed",
     "Policies",

@@ -23,7 +23,16 @@ from notifier.domain.heartbeats import beating
 from notifier.handlers import Notifier
 from notifier.heartbeats import HEARTBEATS, Heart
 from remediation.handlers import Remediator
-from tocsin_casebook import INCIDENTS, Casebook, InForce, Policies, Reconciler, Silences
+from tocsin_casebook import (
+    FREEZES,
+    INCIDENTS,
+    Casebook,
+    Freezes,
+    InForce,
+    Policies,
+    Reconciler,
+    Silences,
+)
 from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import IncidentState, fold
@@ -428,13 +437,15 @@ def _notifier(system: System, instance: Instance, policies: Policies) -> tuple[H
 def _remediation(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
     instance.casebook = instance.casebook or Casebook(system.log)
     clock = system.clock_of_a_service()
+    freezes = Freezes()
+    instance.followers.append(Follower(system.log, FREEZES, freezes.apply))
     handler = Remediator(
         casebook=instance.casebook,
         policies=policies,
+        freezes=freezes,
         publisher=system.publisher,
         clock=clock,
-        http=system.world,
-        command=system.world.command,
+        runners=system.world.runners,
         instance=instance.name,
     )
     _rests(clock, handler.reconciler)

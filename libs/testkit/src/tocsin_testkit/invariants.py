@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from tocsin_casebook import INCIDENTS
-from tocsin_contracts.alerts import Observed
+from tocsin_contracts.alerts import ObservationStatus, Observed
 from tocsin_contracts.dispositions import Disposed, Outcome
 from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.incidents import (
@@ -22,7 +22,9 @@ from tocsin_contracts.incidents import (
     NotificationDelivered,
     Purpose,
     RemediationStarted,
+    RemediationUndoStarted,
 )
+from tocsin_contracts.silences import SilenceCreated
 from tocsin_incident import Book, IncidentState, Status, fold, state_bytes
 from tocsin_incident.state import NotificationStatus, StepStatus
 from tocsin_runtime.events import decode
@@ -30,6 +32,7 @@ from tocsin_runtime.records import Record
 from tocsin_simulation.channels import Providers
 from tocsin_simulation.memory_log import MemoryLog
 from tocsin_simulation.system import System
+from tocsin_testkit.audited import unaudited
 
 F = TypeVar("F", bound=Fact)
 
@@ -54,10 +57,12 @@ def check(system: System) -> None:
         *called_wrongly(system),
         *misplaced(system),
         *unresolved(system),
+        *unheard(system),
         *unfinished(system.incidents().values()),
         *run_twice(system),
         *strayed(system),
         *bugs(system),
+        *unaudited(system),
     ]
     if wrong:
         raise Broken("\n".join(wrong))
@@ -145,7 +150,7 @@ def unreached(
     """
     wrong = []
     for state in states:
-        if state.status is not Status.OPEN:
+        if state.status is not Status.OPEN or state.quiet:
             continue
         # A lowered severity keeps the level it had: whoever was told is not told again.
         reached = set(range(1, state.level + 1))
@@ -267,6 +272,55 @@ def unresolved(system: System) -> list[str]:
     return wrong
 
 
+def unheard(system: System) -> list[str]:
+    """What fires and is muted is muted by something that is there; the rest has an incident."""
+    states = system.incidents()
+    now = system.clock.now()
+    until: dict[str, datetime] = {}
+    for _, event in _events(system.log, ("silences",), Fact):
+        if isinstance(event.fact, SilenceCreated):
+            until[event.subject] = event.fact.ends_at
+        else:
+            until[event.subject] = min(until[event.subject], event.occurred_at)
+    firing = {
+        (state.key, held.alert.labels["alertname"], held.alert.labels.get("instance"))
+        for state in states.values()
+        for held in state.alerts.values()
+        if held.firing and held.alert.labels.get("severity") == "critical"
+    }
+    wrong = []
+    for state in states.values():
+        for held in state.alerts.values():
+            muting = held.muting
+            if muting is None or not held.firing:
+                continue
+            cause = states.get(muting.by)
+            instance = held.alert.labels.get("instance")
+            stands = {
+                "silenced": until.get(muting.by, now) > now - timedelta(seconds=5),
+                "inhibited": (state.key, "Down", instance) in firing,
+                "symptom": cause is not None and cause.status.live and cause.clear_since is None,
+            }
+            # What somebody has taken, or has resolved, is not looked at again for its own alerts.
+            if not stands[muting.because] and (held.guest or state.status is Status.OPEN):
+                wrong.append(
+                    f"{state.incident}: {held.alert.name} fires, and is {muting.because} by "
+                    f"{muting.by}, which is over"
+                )
+    held_of_key = {
+        (state.key, held.alert.fingerprint)
+        for state in states.values()
+        for held in state.alerts.values()
+    } | {(state.key, alert.fingerprint) for state in states.values() for alert in state.unattached}
+    for record, seen in _events(system.log, LANES, Observed):
+        for one in seen.fact.observations:
+            known = (seen.key, one.fingerprint) in held_of_key
+            claimed = system.policy(seen.key.partition("/")[0]) is not None
+            if one.status is ObservationStatus.FIRING and claimed and not known:
+                wrong.append(f"{record.position}: nothing holds alert {one.fingerprint}")
+    return wrong
+
+
 def unfinished(states: Iterable[IncidentState]) -> list[str]:
     """A step that was started ends: finished, failed, or in doubt, which asks a person."""
     return [
@@ -274,7 +328,7 @@ def unfinished(states: Iterable[IncidentState]) -> list[str]:
         for state in states
         for remediation in state.remediations.values()
         for step in remediation.steps
-        if step.status is StepStatus.STARTED
+        if step.status in {StepStatus.STARTED, StepStatus.UNDOING}
     ]
 
 
@@ -287,12 +341,21 @@ def run_twice(system: System) -> list[str]:
         for held in state.remediations.values()
         for step in held.steps
     }
+    undos = {
+        (held.remediation, step.proposed.step): step.proposed.undo
+        for state in system.incidents().values()
+        for held in state.remediations.values()
+        for step in held.steps
+    }
     for _, event in _events(system.log, (INCIDENTS,), RemediationStarted):
         step = (event.fact.remediation, event.fact.step)
         started[calls.get(step, "")].add(step)
+    for _, undo in _events(system.log, (INCIDENTS,), RemediationUndoStarted):
+        step = (undo.fact.remediation, undo.fact.step)
+        started[undos.get(step, "")].add(step)
     happened: dict[str, int] = defaultdict(int)
     for effect in system.world.effects:
-        happened[effect.what] += effect.changes
+        happened[effect.what] += effect.changes and effect.how == "run"
     return [
         f"{what} happened {times} times for {len(started[what])} steps that were started"
         for what, times in happened.items()

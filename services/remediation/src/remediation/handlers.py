@@ -1,23 +1,42 @@
-"""Use cases of remediation: propose, and run what may run, at most once."""
+"""Use cases of remediation: propose, plan, run what may run at most once, look, take back."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
-from remediation.domain.duty import by_hand, event_of, looked_at, owed
-from remediation.domain.plan import Lost, Ran, evidence
-from remediation.ports import CommandRunner, HttpRunner
-from tocsin_casebook import Casebook, Policies, Reconciler
+from remediation.domain.duty import event_of, is_another, owed, to_look_at, wants_plan
+from remediation.domain.envelope import (
+    Acting,
+    Held,
+    acts,
+    asked,
+    budget_of,
+    by_hand,
+    changes,
+    definition_of,
+    over_budget,
+    spent,
+    still_wanted,
+    taken_by,
+    unseen,
+)
+from remediation.domain.filling import filled
+from remediation.domain.plan import Lost, Planned, Ran, evidence
+from remediation.ports import Runner
+from tocsin_casebook import Casebook, Freezes, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
-from tocsin_contracts.event import Basis
-from tocsin_contracts.ids import system_of
+from tocsin_contracts.event import Basis, Event, Fact
+from tocsin_contracts.ids import key_of, system_of
 from tocsin_contracts.incidents import IncidentFact
-from tocsin_incident import IncidentState
-from tocsin_incident.state import Remediation, Step, StepStatus
-from tocsin_policy import CommandCall, HttpCall, PlaybookStep
+from tocsin_incident import Change, IncidentState
+from tocsin_incident.remedies import WORLD_CHANGED
+from tocsin_incident.state import Remediation, RemediationStatus, Step, StepPlan, StepStatus
+from tocsin_policy import AnyCall, Playbook, PlaybookStep
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.ports import Clock, Publisher
 from tocsin_runtime.publishing import insist
@@ -26,15 +45,69 @@ from tocsin_runtime.records import Record
 WORKERS = 4
 """Steps under way at once."""
 
+MOST_TARGETS = 200
+"""Targets of one step at most: more could not all be watched."""
+
+GRACE = timedelta(seconds=30)
+"""What a runner may take beyond its own time limit before nobody waits for it any longer."""
+
+FREED = {"frozen": "thawed", "target_taken": "target_free"}
+"""Holds that end because something else ends, and what is said then."""
+
+
+GOES_ON = frozenset(
+    {RemediationStatus.PROPOSED, RemediationStatus.ROLLING_BACK, RemediationStatus.IN_DOUBT}
+)
+
+UNDER_WAY = frozenset(
+    {StepStatus.STARTED, StepStatus.UNDOING, StepStatus.IN_DOUBT, StepStatus.FINISHED}
+)
+"""Where a step stands whose place in the log may still decide something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something to do about a step.
+
+    Attributes:
+        what: `plan`, `run`, `verify`, `look`, `undo` or `release`.
+        number: Which plan, start or undo.
+    """
+
+    incident: str
+    remediation: str
+    step: str
+    what: str
+    number: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A step with everything that is known of it.
+
+    Attributes:
+        definition: As the policy in force has it, filled with what the proposal says; `None` if
+            it is not what was proposed.
+    """
+
+    state: IncidentState
+    remediation: Remediation
+    step: Step
+    in_force: InForce
+    playbook: Playbook | None
+    definition: PlaybookStep | None
+
 
 class Remediator:
     """Runs playbooks. A `Handler` of `incidents`.
 
     A step has its effect only once the log has brought its start back and the fold has applied
     it: of two processes that start the same step exactly one runs it, and an incident that was
-    resolved first in the log is left alone.
+    resolved first in the log is left alone. What must still hold is asked again then, with nothing
+    awaited in between.
 
     Args:
+        runners: By the name a playbook gives them.
         instance: Names this process; different after every start.
     """
 
@@ -43,21 +116,24 @@ class Remediator:
         *,
         casebook: Casebook,
         policies: Policies,
+        freezes: Freezes,
         publisher: Publisher,
         clock: Clock,
-        http: HttpRunner,
-        command: CommandRunner,
+        runners: Mapping[str, Runner[Any]],
         instance: str,
     ) -> None:
         self._casebook = casebook
         self._policies = policies
+        self._freezes = freezes
         self._publisher = publisher
         self._clock = clock
-        self._http = http
-        self._command = command
+        self._runners = runners
         self._instance = instance
-        self._taken: set[tuple[str, str, StepStatus]] = set()
-        self._work: asyncio.Queue[tuple[str, str, str, StepStatus]] = asyncio.Queue()
+        self._taken: dict[str, set[Task]] = {}
+        self._waiting: set[str] = set()
+        self._order: dict[tuple[str, str, str], int] = {}
+        self._starts = 0
+        self._work: asyncio.Queue[Task] = asyncio.Queue()
         self.reconciler = Reconciler(
             casebook=casebook,
             policies=policies,
@@ -65,7 +141,9 @@ class Remediator:
             clock=clock,
             duty=partial(owed, instance=instance),
             looked=self._looked,
+            folded=self._folded,
         )
+        freezes.on_change(self._look_again)
 
     async def assigned(self, partitions: frozenset[int]) -> None:
         """Restore; what another process started and did not finish is in doubt."""
@@ -86,138 +164,414 @@ class Remediator:
             for _ in range(WORKERS):
                 group.create_task(self._worker())
 
+    # What is to be done.
+
+    def _folded(self, event: Event[Fact], change: Change) -> None:
+        """Remember in which order the log started steps: it decides who has a target."""
+        fact = event.fact
+        if change.ignored is not None:
+            return
+        if isinstance(fact, facts.RemediationStarted | facts.RemediationUndoStarted):
+            self._starts += 1
+            self._order[change.incident, fact.remediation, fact.step] = self._starts
+
     def _looked(self, state: IncidentState) -> None:
-        """Queue what is to be done: to run what we started, to verify what anybody finished."""
+        """Queue what an incident asks for, and what its news may have set free elsewhere."""
+        self._queue(state)
+        key = state.key
+        for incident in sorted(self._waiting):
+            if incident == state.incident or key_of(incident) != key:
+                continue
+            found = self._casebook.find(incident)
+            if found is None:
+                self._waiting.discard(incident)
+            else:
+                self._queue(found[1])
+
+    def _look_again(self) -> None:
+        for incident in sorted(self._waiting):
+            found = self._casebook.find(incident)
+            if found is not None:
+                self._queue(found[1])
+
+    def _queue(self, state: IncidentState) -> None:
+        wanted = set(self._wanted(state))
+        taken = self._taken.get(state.incident, set())
+        for task in sorted(wanted - taken, key=lambda one: (one.remediation, one.step, one.what)):
+            self._work.put_nowait(task)
+        if wanted:
+            self._taken[state.incident] = wanted
+        else:
+            self._taken.pop(state.incident, None)
+        if any(
+            step.hold is not None and not step.hold.released and step.hold.reason in FREED
+            for remediation in state.remediations.values()
+            for step in remediation.steps
+        ):
+            self._waiting.add(state.incident)
+        else:
+            self._waiting.discard(state.incident)
+
+    def _wanted(self, state: IncidentState) -> Iterator[Task]:
+        in_force = self._policies.get(state.system)
+        if in_force is None:
+            return
+        for remediation in state.remediations.values():
+            playbook = in_force.policy.playbooks.get(remediation.playbook)
+            for step in remediation.steps:
+                definition = definition_of(playbook, step.proposed.step)
+                what = self._what(state, remediation, step, definition)
+                place = (state.incident, remediation.remediation, step.proposed.step)
+                if what:
+                    yield Task(*place, what, _numbers(what, step))
+                if step.status not in UNDER_WAY:
+                    self._order.pop(place, None)
+
+    def _what(
+        self,
+        state: IncidentState,
+        remediation: Remediation,
+        step: Step,
+        definition: PlaybookStep | None,
+    ) -> str:
+        if step.status is StepStatus.STARTED:
+            return "run" if step.started_by == self._instance else ""
+        if step.status is StepStatus.UNDOING:
+            return "undo" if step.undone_by == self._instance else ""
+        if to_look_at(remediation, step, definition) is not None:
+            return "verify" if step.status is StepStatus.FINISHED else "look"
+        if wants_plan(state, remediation, step):
+            return "plan" if definition is not None else ""
+        return "release" if self._is_free(state, remediation, step) else ""
+
+    def _is_free(self, state: IncidentState, remediation: Remediation, step: Step) -> bool:
+        if step.hold is None or step.hold.released:
+            return False
+        if step.hold.reason == "frozen":
+            return self._freezes.of(state.system) is None
+        if step.hold.reason == "target_taken":
+            own = _acting(state, remediation, step, self._starts + 1)
+            return taken_by(own, self._acting(state)) is None
+        return False
+
+    def _acting(self, of: IncidentState) -> list[Acting]:
+        """Every step that acts on the world for incidents of the same key, or may."""
+        found = []
+        for _, state in self._casebook.states():
+            if state.key != of.key or not state.remediations:
+                continue
+            for remediation, step, playbook in self._steps(state):
+                acting = _acting(state, remediation, step, self._place(state, remediation, step))
+                if acts(acting, playbook):
+                    found.append(acting)
+        return found
+
+    def _steps(self, state: IncidentState) -> Iterator[tuple[Remediation, Step, Playbook | None]]:
+        in_force = self._policies.get(state.system)
+        playbooks = in_force.policy.playbooks if in_force is not None else {}
         for remediation in state.remediations.values():
             for step in remediation.steps:
-                ours = step.started_by == self._instance
-                if step.status is not StepStatus.FINISHED and not (
-                    ours and step.status is StepStatus.STARTED
-                ):
-                    continue
-                key = (remediation.remediation, step.proposed.step, step.status)
-                if key in self._taken:
-                    continue
-                self._taken.add(key)
-                self._work.put_nowait((state.incident, *key))
+                yield remediation, step, playbooks.get(remediation.playbook)
+
+    def _place(self, state: IncidentState, remediation: Remediation, step: Step) -> int:
+        place = (state.incident, remediation.remediation, step.proposed.step)
+        return self._order.get(place, 0)
+
+    def _begun(self, of: IncidentState) -> list[Acting]:
+        """Every step that was started for incidents of the same key."""
+        return [
+            _acting(state, remediation, step, self._place(state, remediation, step))
+            for _, state in self._casebook.states()
+            if state.key == of.key
+            for remediation, step, _ in self._steps(state)
+            if step.attempt
+        ]
+
+    # Doing it.
 
     async def _worker(self) -> None:
         while True:
-            incident, remediation, step, status = await self._work.get()
-            found = self._find(incident, remediation, step)
+            task = await self._work.get()
+            found = self._find(task)
             if found is None:
-                # The partition left while the step waited; if it comes back, the step is ours yet.
-                self._taken.discard((remediation, step, status))
+                # The partition left while the task waited; if it comes back, so does the task.
+                self._taken.get(task.incident, set()).discard(task)
                 continue
-            held, proposed, definition = found
-            if proposed.status is StepStatus.STARTED:
-                await self._run(incident, held, proposed, definition)
-            elif proposed.status is StepStatus.FINISHED:
-                await self._verify(incident, held, proposed, definition)
+            match task.what:
+                case "plan":
+                    await self._plan(found)
+                case "run":
+                    await self._run(task, found)
+                case "undo":
+                    await self._undo(task, found)
+                case "release":
+                    await self._release(found)
+                case _:
+                    await self._look(task, found)
 
-    def _find(
-        self, incident: str, remediation: str, step_id: str
-    ) -> tuple[Remediation, Step, PlaybookStep | None] | None:
-        found = self._casebook.find(incident)
-        if found is None:
+    def _find(self, task: Task) -> Found | None:
+        """The step as the log has it now, if the task still is to be done."""
+        held = self._casebook.find(task.incident)
+        in_force = self._policies.get(system_of(task.incident))
+        if held is None or in_force is None:
             return None
-        _, state = found
-        held = state.remediations.get(remediation)
-        step = held.step(step_id) if held is not None else None
-        if held is None or step is None:
+        _, state = held
+        remediation = state.remediations.get(task.remediation)
+        step = remediation.step(task.step) if remediation is not None else None
+        if remediation is None or step is None:
             return None
-        in_force = self._policies.get(state.system)
-        playbook = in_force.policy.playbooks.get(held.playbook) if in_force else None
-        steps = playbook.steps if playbook is not None else ()
-        return held, step, next((s for s in steps if s.id == step_id), None)
+        playbook = in_force.policy.playbooks.get(remediation.playbook)
+        definition = definition_of(playbook, task.step)
+        if _numbers(task.what, step) != task.number:
+            return None
+        if self._what(state, remediation, step, definition) != task.what:
+            return None
+        whole = None
+        if definition is not None and not is_another(step, definition):
+            whole = filled(definition, step.proposed.parameters)
+        return Found(state, remediation, step, in_force, playbook, whole)
 
-    async def _run(
-        self, incident: str, held: Remediation, step: Step, definition: PlaybookStep | None
-    ) -> None:
-        outcome: Ran | Lost
-        if by_hand(step.proposed):
-            names = ", ".join(person.name for person in step.approved_by)
-            outcome = Ran(
-                succeeded=True,
-                reason="done_by_hand",
-                evidence=evidence(f"{names} did it", timedelta()),
+    async def _plan(self, found: Found) -> None:
+        if found.definition is None:
+            return
+        number = found.step.plan.number + 1 if found.step.plan is not None else 1
+        planned = await self._planned(found.definition, found.remediation, number)
+        await self._write(found.state.incident, planned)
+
+    async def _planned(
+        self, definition: PlaybookStep, remediation: Remediation, number: int
+    ) -> facts.RemediationStepPlanned:
+        made = await self._ask_plan(definition)
+        place = {"remediation": remediation.remediation, "step": definition.id, "plan": number}
+        if isinstance(made, Ran):
+            return facts.RemediationStepPlanned.model_validate(
+                place | {"refused": made.reason, "detail": made.evidence.output}
             )
-        elif definition is None:
-            outcome = Ran(
-                succeeded=False,
-                reason="step_is_gone",
-                evidence=evidence("the policy in force has no such step", timedelta()),
+        if len(made.targets) > MOST_TARGETS:
+            detail = f"{len(made.targets)} targets, at most {MOST_TARGETS}"
+            return facts.RemediationStepPlanned.model_validate(
+                place | {"refused": "too_many_targets", "detail": detail}
             )
-        else:
-            outcome = await self._call(definition.http, definition.command, definition.timeout)
-        remediation, name = held.remediation, step.proposed.step
+        return facts.RemediationStepPlanned(
+            remediation=remediation.remediation,
+            step=definition.id,
+            plan=number,
+            targets=made.targets,
+            state=made.state,
+            diff=made.diff,
+            pods=made.pods,
+            share=made.share,
+            fingerprint=made.fingerprint,
+        )
+
+    async def _ask_plan(self, definition: PlaybookStep) -> Planned | Ran:
+        for name, call in definition.calls():
+            runner = self._runners.get(name)
+            if runner is None:
+                return _no_runner(name)
+            try:
+                async with asyncio.timeout((definition.timeout + GRACE).total_seconds()):
+                    return await runner.plan(call, definition.timeout)
+            except TimeoutError:
+                return _failed("plan_timed_out", f"no plan within {definition.timeout}")
+        return _failed("nothing_to_run", "the step names no call")
+
+    async def _run(self, task: Task, found: Found) -> None:
+        if by_hand(found.step):
+            names = ", ".join(person.name for person in found.step.approved_by)
+            told = evidence(f"{names} did it", timedelta())
+            done = Ran(succeeded=True, reason="done_by_hand", evidence=told)
+            await self._finished(found, done)
+            return
+        held = self._forbids(found)
+        if held is None and found.step.proposed.planned and found.definition is not None:
+            number = found.step.plan.number + 1 if found.step.plan is not None else 1
+            planned = await self._planned(found.definition, found.remediation, number)
+            if not self._is_as_approved(found, planned):
+                changed = Held(WORLD_CHANGED, "the world is not as it was planned upon")
+                await self._write(found.state.incident, _held(found, changed), planned)
+                return
+            again = self._find(task)
+            if again is None:
+                # The partition left meanwhile; nothing was begun, so it may be had again.
+                self._taken.get(task.incident, set()).discard(task)
+                return
+            found = again
+            held = self._forbids(found)
+        if held is not None:
+            await self._write(found.state.incident, _held(found, held))
+            return
+        await self._finished(found, await self._call(found.definition))
+
+    def _forbids(self, found: Found) -> Held | None:
+        """Why the step must not run now, or `None`; nothing may be awaited before it runs then."""
+        state, remediation, step = found.state, found.remediation, found.step
+        if found.definition is None or found.playbook is None:
+            return Held("policy_changed", "the policy in force has another step here")
+        own = _acting(state, remediation, step, self._place(state, remediation, step))
+        held = still_wanted(state, remediation) or self._frozen(state)
+        if held is not None or not changes(step.proposed):
+            return held
+        policy = found.in_force.policy
+        budget = budget_of(policy, found.playbook, found.definition)
+        return taken_by(own, self._acting(state)) or spent(
+            own, self._begun(state), budget, state.service, self._clock.now()
+        )
+
+    def _frozen(self, state: IncidentState) -> Held | None:
+        freeze = self._freezes.of(state.system)
+        if freeze is None:
+            return None
+        what = "everything" if freeze.subject != state.system else freeze.subject
+        return Held("frozen", f"{freeze.by.name} froze {what}: {freeze.reason}")
+
+    def _is_as_approved(self, found: Found, planned: facts.RemediationStepPlanned) -> bool:
+        plan = found.step.plan
+        if plan is None or found.definition is None or found.playbook is None:
+            return False
+        now = (planned.fingerprint, planned.targets, planned.refused)
+        if now != (plan.fingerprint, plan.targets, plan.refused):
+            return False
+        fresh = found.step.model_copy(update={"plan": _as_plan(planned, plan)})
+        budget = budget_of(found.in_force.policy, found.playbook, found.definition)
+        return not over_budget(fresh, budget)
+
+    async def _call(self, definition: PlaybookStep | None) -> Ran | Lost:
+        for name, call in definition.calls() if definition is not None else ():
+            return await self._do(name, call, definition.timeout if definition else timedelta())
+        return _failed("nothing_to_run", "the step names no call")
+
+    async def _do(self, name: str, call: AnyCall, timeout: timedelta) -> Ran | Lost:
+        runner = self._runners.get(name)
+        if runner is None:
+            return _no_runner(name)
+        return await _in_time(runner.run(call, timeout), timeout)
+
+    async def _finished(self, found: Found, outcome: Ran | Lost) -> None:
+        remediation, step = found.remediation.remediation, found.step.proposed.step
         fact: IncidentFact
         if isinstance(outcome, Lost):
-            fact = facts.RemediationInDoubt(
-                remediation=remediation, step=name, reason=outcome.reason
-            )
+            fact = self._in_doubt(found, outcome)
         else:
             fact = facts.RemediationStepFinished(
                 remediation=remediation,
-                step=name,
+                step=step,
+                attempt=found.step.attempt,
                 succeeded=outcome.succeeded,
                 reason=outcome.reason,
                 evidence=outcome.evidence,
+                changed=dict(outcome.changed),
             )
-        await self._write(incident, fact)
+        await self._write(found.state.incident, fact)
 
-    async def _verify(
-        self, incident: str, held: Remediation, step: Step, definition: PlaybookStep | None
-    ) -> None:
-        verify = looked_at(definition) if definition is not None else None
-        if definition is None or verify is None:
-            return
-        looked = await self._call(verify.http, verify.command, definition.timeout)
-        remediation, name = held.remediation, step.proposed.step
-        if isinstance(looked, Ran) and looked.succeeded:
-            verified = facts.RemediationVerified(
-                remediation=remediation, step=name, evidence=looked.evidence
-            )
-            await self._write(incident, verified)
-            return
-        reason = "verification_lost" if isinstance(looked, Lost) else "not_verified"
-        # Another process that ran the step may have undone it before it died: never a second time.
-        ours = step.started_by == self._instance
-        undone = await self._undo(definition) if ours else None
-        if undone is not None:
-            rolled_back = facts.RemediationRolledBack(
-                remediation=remediation, step=name, reason=reason, evidence=undone.evidence
-            )
-            await self._write(incident, rolled_back)
-        failed = facts.RemediationFailed(
-            remediation=remediation, step=name, reason=reason, detail=looked.reason
-        )
-        await self._write(incident, failed)
-
-    async def _undo(self, definition: PlaybookStep) -> Ran | None:
-        undo = definition.undo
-        if undo is None:
-            return None
-        outcome = await self._call(undo.http, undo.command, definition.timeout)
-        return outcome if isinstance(outcome, Ran) and outcome.succeeded else None
-
-    async def _call(
-        self,
-        http: HttpCall | None,
-        command: CommandCall | None,
-        timeout: timedelta,
-    ) -> Ran | Lost:
-        if http is not None:
-            return await self._http.run(http, timeout)
-        if command is not None:
-            return await self._command.run(command, timeout)
-        return Ran(
-            succeeded=False,
-            reason="nothing_to_run",
-            evidence=evidence("the step names neither a call nor a command", timedelta()),
+    def _in_doubt(self, found: Found, lost: Lost) -> facts.RemediationInDoubt:
+        return facts.RemediationInDoubt(
+            remediation=found.remediation.remediation,
+            step=found.step.proposed.step,
+            attempt=found.step.attempt,
+            reason=lost.reason,
+            targets=asked(found.in_force.policy, found.state, self._clock.now()),
         )
 
-    async def _write(self, incident: str, fact: IncidentFact) -> None:
+    async def _look(self, task: Task, found: Found) -> None:
+        """Look whether a step worked: one that is finished, or one in doubt."""
+        verify = to_look_at(found.remediation, found.step, found.definition)
+        if verify is None or found.definition is None:
+            return
+        within = found.definition.verify_within or found.definition.timeout
+        looked: Ran | Lost = _failed("nothing_to_look_at", "the step names no look")
+        for name, call in verify.calls():
+            runner = self._runners.get(name)
+            if runner is None:
+                looked = _no_runner(name)
+            else:
+                looked = await _in_time(runner.verify(call, within), within)
+        place: dict[str, Any] = {
+            "remediation": found.remediation.remediation,
+            "step": found.step.proposed.step,
+            "attempt": found.step.attempt,
+        }
+        lost = isinstance(looked, Lost)
+        told = evidence(looked.reason, timedelta())
+        shown = told if isinstance(looked, Lost) else looked.evidence
+        good = isinstance(looked, Ran) and looked.succeeded
+        fact: IncidentFact
+        if task.what == "look":
+            seen = None if lost or unseen(looked.reason) else good
+            fact = facts.RemediationLooked(
+                **place, as_expected=seen, reason=looked.reason, evidence=shown
+            )
+        elif good:
+            fact = facts.RemediationVerified(**place, evidence=shown)
+        else:
+            reason = looked.reason if unseen(looked.reason) else "not_as_expected"
+            fact = facts.RemediationNotVerified(**place, reason=reason, evidence=shown)
+        await self._write(found.state.incident, fact)
+
+    async def _undo(self, task: Task, found: Found) -> None:
+        """Take back what a step did: exactly, where the runner can, else as the playbook says."""
+        del task
+        held = self._forbids_undo(found)
+        if held is not None:
+            await self._write(found.state.incident, _held(found, held, undo=found.step.undos))
+            return
+        outcome = await self._taken_back(found)
+        place: dict[str, Any] = {
+            "remediation": found.remediation.remediation,
+            "step": found.step.proposed.step,
+            "attempt": found.step.attempt,
+        }
+        fact: IncidentFact
+        if isinstance(outcome, Lost):
+            fact = self._in_doubt(found, outcome)
+        elif outcome.succeeded:
+            fact = facts.RemediationRolledBack(
+                **place, reason=found.remediation.reason, evidence=outcome.evidence
+            )
+        else:
+            fact = facts.RemediationUndoFailed(
+                **place, reason=outcome.reason, evidence=outcome.evidence
+            )
+        await self._write(found.state.incident, fact)
+
+    def _forbids_undo(self, found: Found) -> Held | None:
+        state, remediation, step = found.state, found.remediation, found.step
+        if not state.status.live:
+            return Held("resolved", f"the incident is {state.status}")
+        own = _acting(state, remediation, step, self._place(state, remediation, step))
+        return self._frozen(state) or taken_by(own, self._acting(state))
+
+    async def _taken_back(self, found: Found) -> Ran | Lost:
+        definition, changed = found.definition, found.step.changed
+        outcome: Ran | Lost = _failed("no_undo", "the policy in force has no such step")
+        if definition is None:
+            return outcome
+        for name, call in definition.calls() if changed else ():
+            runner = self._runners.get(name)
+            if runner is None:
+                return _no_runner(name)
+            timeout = definition.timeout
+            outcome = await _in_time(runner.undo(call, changed, timeout), timeout)
+        if definition.undo is None or isinstance(outcome, Lost) or outcome.reason != "no_undo":
+            return outcome
+        for name, call in definition.undo.calls():
+            outcome = await self._do(name, call, definition.timeout)
+        return outcome
+
+    async def _release(self, found: Found) -> None:
+        hold = found.step.hold
+        if hold is None:
+            return
+        fact = facts.RemediationStepReleased(
+            remediation=found.remediation.remediation,
+            step=found.step.proposed.step,
+            attempt=found.step.attempt,
+            undo=found.step.undos,
+            reason=FREED[hold.reason],
+        )
+        await self._write(found.state.incident, fact)
+
+    async def _write(self, incident: str, *written: IncidentFact) -> None:
         # Told even where the partition went to another meanwhile: it is what happened.
         found = self._casebook.find(incident)
         in_force = self._policies.get(system_of(incident))
@@ -225,5 +579,56 @@ class Remediator:
             incidents=found[0].end if found is not None else None,
             policy=in_force.hash if in_force is not None else None,
         )
-        event = event_of(incident, fact, self._clock.now(), basis)
-        await insist(self._publisher, self._clock, [outgoing(event)])
+        now = self._clock.now()
+        events = [outgoing(event_of(incident, fact, now, basis)) for fact in written]
+        await insist(self._publisher, self._clock, events)
+
+
+def _acting(state: IncidentState, remediation: Remediation, step: Step, order: int) -> Acting:
+    return Acting(
+        incident=state.incident,
+        remediation=remediation.remediation,
+        step=step,
+        service=state.service,
+        on=state.status.live and remediation.status in GOES_ON,
+        order=order,
+    )
+
+
+def _numbers(what: str, step: Step) -> tuple[int, int]:
+    if what == "plan":
+        return (step.plan.number if step.plan is not None else 0, step.attempt)
+    return (step.attempt, step.undos)
+
+
+def _held(found: Found, held: Held, *, undo: int = 0) -> facts.RemediationStepHeld:
+    return facts.RemediationStepHeld(
+        remediation=found.remediation.remediation,
+        step=found.step.proposed.step,
+        attempt=found.step.attempt,
+        undo=undo,
+        reason=held.reason,
+        detail=held.detail,
+        retry_at=held.retry_at,
+    )
+
+
+def _as_plan(planned: facts.RemediationStepPlanned, before: StepPlan) -> StepPlan:
+    return before.model_copy(update={"pods": planned.pods, "share": planned.share})
+
+
+def _failed(reason: str, detail: str) -> Ran:
+    return Ran(succeeded=False, reason=reason, evidence=evidence(detail, timedelta()))
+
+
+def _no_runner(name: str) -> Ran:
+    return _failed("runner_not_configured", f"nothing here runs {name} steps")
+
+
+async def _in_time(doing: Awaitable[Ran | Lost], timeout: timedelta) -> Ran | Lost:
+    """What a runner says; one that outlives its own time limit by far says nothing any more."""
+    try:
+        async with asyncio.timeout((timeout + GRACE).total_seconds()):
+            return await doing
+    except TimeoutError:
+        return Lost("runner_did_not_answer")

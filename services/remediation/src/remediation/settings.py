@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field, HttpUrl
+from pathlib import Path
+
+from pydantic import Field, HttpUrl, SecretStr
 
 from tocsin_runtime.settings import RuntimeSettings
 
@@ -12,9 +14,32 @@ class RemediationSettings(RuntimeSettings):
 
     endpoints: dict[str, HttpUrl] = Field(
         default_factory=dict,
-        description="JSON object: endpoint a policy names -> base URL. Steps call nothing else.",
+        description="JSON object: endpoint a policy names -> base URL. Steps call nothing else. "
+        "Loopback, link-local and metadata addresses only where the URL itself names them.",
+    )
+    endpoint_tokens: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="JSON object: endpoint -> bearer token sent to it, and to nothing else.",
+    )
+    endpoint_ca_file: Path | None = Field(
+        None, description="PEM file of an authority endpoints' certificates are judged by."
     )
     programs: dict[str, str] = Field(
         default_factory=dict,
         description="JSON object: program a policy names -> absolute path. Steps run nothing else.",
+    )
+    program_environment: dict[str, dict[str, SecretStr]] = Field(
+        default_factory=dict,
+        description="JSON object: program -> variables it gets besides PATH, LANG and HOME, as in "
+        "KUBECONFIG or AWS_CONFIG_FILE.",
+    )
+    program_directories: dict[str, str] = Field(
+        default_factory=dict,
+        description="JSON object: program -> directory it runs in; a new, empty one when absent.",
+    )
+    program_memory: int = Field(
+        4 << 30, ge=64 << 20, description="Bytes of address space a step's program may have."
+    )
+    program_files: int = Field(
+        256, ge=16, description="Files a step's program may have open at once."
     )

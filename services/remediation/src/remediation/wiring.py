@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from remediation.adapters.command_runner import SubprocessRunner
+from pydantic import SecretStr
+
+from remediation.adapters.command_runner import Limits, Program, Programs, SubprocessRunner
+from remediation.adapters.guarded import Guarded
+from remediation.adapters.http_exchange import Endpoint, Exchange
 from remediation.adapters.http_runner import HttpxRunner
 from remediation.handlers import Remediator
+from remediation.ports import Runner
 from remediation.settings import RemediationSettings
-from tocsin_casebook import INCIDENTS, Casebook, Policies
+from tocsin_casebook import FREEZES, INCIDENTS, Casebook, Freezes, Policies
+from tocsin_policy.redacting import Redactor
 from tocsin_runtime.lifecycle import Runtime
+from tocsin_runtime.ports import Clock
 from tocsin_runtime.telemetry import gauge
 
 
@@ -18,18 +27,60 @@ async def wire(runtime: Runtime, settings: RemediationSettings) -> None:
     """Put remediation together."""
     policies = Policies()
     await runtime.follow("policies", policies.apply)
+    freezes = Freezes()
+    await runtime.follow(FREEZES, freezes.apply)
     gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     started = runtime.clock.now().strftime("%Y%m%dT%H%M%S.%f")
-    endpoints = {name: str(url) for name, url in settings.endpoints.items()}
     handler = Remediator(
         casebook=Casebook(runtime.reader),
         policies=policies,
+        freezes=freezes,
         publisher=runtime.publisher,
         clock=runtime.clock,
-        http=HttpxRunner(endpoints, runtime.clock),
-        command=SubprocessRunner(settings.programs, runtime.clock),
+        runners=runners(settings, runtime.clock),
         instance=f"{socket.gethostname()}-{os.getpid()}-{started}",
     )
     policies.on_change(handler.reconciler.policy_changed)
     runtime.consume(handler, (INCIDENTS,))
     runtime.background("steps", handler.run)
+
+
+def runners(settings: RemediationSettings, clock: Clock) -> Mapping[str, Runner[Any]]:
+    """Every runner there is, by the name a playbook's step gives it; none tells a secret."""
+    exchange = Exchange(_endpoints(settings), ca_file=settings.endpoint_ca_file)
+    programs = Programs(
+        {
+            name: Program(
+                path,
+                {
+                    variable: value.get_secret_value()
+                    for variable, value in settings.program_environment.get(name, {}).items()
+                },
+                settings.program_directories.get(name),
+            )
+            for name, path in settings.programs.items()
+        },
+        Limits(settings.program_memory, settings.program_files),
+    )
+    redact = Redactor(secrets=_secrets(settings))
+    bare: dict[str, Runner[Any]] = {
+        "http": HttpxRunner(exchange, clock),
+        "command": SubprocessRunner(programs, clock),
+    }
+    return {name: Guarded(runner, redact) for name, runner in bare.items()}
+
+
+def _endpoints(settings: RemediationSettings) -> dict[str, Endpoint]:
+    tokens = settings.endpoint_tokens
+    return {
+        name: Endpoint(str(url), tokens[name].get_secret_value() if name in tokens else None)
+        for name, url in settings.endpoints.items()
+    }
+
+
+def _secrets(settings: RemediationSettings) -> Iterator[str]:
+    """Every secret of the settings, to be masked wherever it shows."""
+    kept: list[SecretStr] = list(settings.endpoint_tokens.values())
+    for variables in settings.program_environment.values():
+        kept += variables.values()
+    yield from (secret.get_secret_value() for secret in kept)

@@ -1,0 +1,97 @@
+"""Parameters: what an incident brings into a call, as a value, and never as anything else.
+
+A label comes from outside. It fills a place that the policy names, in one pass, if the parameter
+allows it (`one_of`, or a `pattern`) and it is made of characters that mean nothing to a shell, a
+URL, YAML, SQL, PromQL, a JSON path or a template. Anything else is as if the label were absent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tocsin_policy import Parameter, PlaybookStep
+from tocsin_policy.matchers import compile_pattern
+from tocsin_policy.playbooks import PLACEHOLDER
+
+LONGEST = 253
+"""Characters of a value that a pattern lets through; a DNS name has no more."""
+
+_PLAIN = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9._:@+-]{{0,{LONGEST - 1}}}", re.ASCII)
+_MEANS_MORE = ("..", "--", "://")
+"""Plain characters that together mean a way up, a comment, an option or a host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A step with every place filled, and with what."""
+
+    step: PlaybookStep
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A step whose places the incident does not fill; a person does it.
+
+    Attributes:
+        reason: For people: which label is missing, or not allowed.
+    """
+
+    reason: str
+
+
+def fill(step: PlaybookStep, alerts: Iterable[Mapping[str, str]]) -> Filled | Refused:
+    """The step with what the incident's alerts bring, or why it cannot be filled.
+
+    Args:
+        alerts: The labels of each alert, in the order in which the incident got them; of each
+            parameter the first alert that has its label counts.
+    """
+    values: dict[str, str] = {}
+    held = list(alerts)
+    for name, parameter in step.parameters.items():
+        brought = next(
+            (labels[parameter.label] for labels in held if parameter.label in labels), None
+        )
+        value = brought if brought is not None and allowed(parameter, brought) else None
+        value = parameter.default if value is None else value
+        if value is None:
+            missing = f"no alert of the incident has a label {parameter.label!r}"
+            refused = f"the label {parameter.label!r} holds what the step does not take"
+            return Refused(missing if brought is None else refused)
+        values[name] = value
+    return Filled(filled(step, values), values)
+
+
+def allowed(parameter: Parameter, value: str) -> bool:
+    """Whether a label's value may stand in a call."""
+    if parameter.one_of:
+        return value in parameter.one_of
+    if _PLAIN.fullmatch(value) is None or any(part in value for part in _MEANS_MORE):
+        return False
+    return compile_pattern(parameter.pattern or "").fullmatch(value) is not None
+
+
+def filled(step: PlaybookStep, values: Mapping[str, str]) -> PlaybookStep:
+    """The step with these values in their places; what a value holds is not looked at again."""
+    if not values:
+        return step
+    document = step.model_dump(mode="json", exclude_none=True)
+    changed: dict[str, Any] = {"parameters": {}}
+    for name in (*(runner for runner, _ in step.calls()), "verify", "undo"):
+        if name in document:
+            changed[name] = _put(document[name], values)
+    return PlaybookStep.model_validate(document | changed)
+
+
+def _put(part: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401 - whatever JSON holds
+    if isinstance(part, str):
+        return PLACEHOLDER.sub(lambda place: values.get(place[1], place[0]), part)
+    if isinstance(part, dict):
+        return {name: _put(value, values) for name, value in part.items()}
+    if isinstance(part, list):
+        return [_put(value, values) for value in part]
+    return part
