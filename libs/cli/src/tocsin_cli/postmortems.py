@@ -13,15 +13,20 @@ import typer
 from tocsin_cli import connection
 from tocsin_cli.exits import NotFound
 from tocsin_cli.printing import Incident, Json, console, print_json
-from tocsin_cli.sources import From, story
+from tocsin_cli.sources import From, alone, story, with_source
 from tocsin_replay import (
     picture,
     postmortem,
     postmortem_html,
     promised,
+    read_history,
     state_of,
     summarise,
+    suppose,
+    supposition_markdown,
+    what_if,
 )
+from tocsin_runtime.ports import Reader
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +45,10 @@ def write(
         str | None, typer.Option(help="Say that it is published here: the review is done.")
     ] = None,
     by: Annotated[str, typer.Option("--by", help="Who publishes: a contact id.")] = "",
+    supposed: Annotated[
+        list[str] | None,
+        typer.Option("--if", help='Add what would have been: "ack at +3m", "provider slack down".'),
+    ] = None,
     source: From = None,
     as_json: Json = False,
 ) -> None:
@@ -49,22 +58,38 @@ def write(
     if state is None:
         raise NotFound(f"nobody opened {incident}")
     policy = promised(versions, state)
+    what = asyncio.run(_supposed(incident, supposed, source)) if supposed else ""
     if as_json:
         print_json(summarise(recorded, policy).model_dump(mode="json"))
     elif out is not None and out.suffix == ".html":
-        out.write_text(postmortem_html(recorded, policy), encoding="utf-8")
+        out.write_text(postmortem_html(recorded, policy, what_if=what), encoding="utf-8")
         console.print(f"wrote {out}", highlight=False)
     elif out is not None:
         drawn = out.with_suffix(".svg")
         drawn.write_text(picture(summarise(recorded, policy), policy), encoding="utf-8")
-        out.write_text(postmortem(recorded, policy, picture_at=drawn.name), encoding="utf-8")
+        written = postmortem(recorded, policy, picture_at=drawn.name, what_if=what)
+        out.write_text(written, encoding="utf-8")
         console.print(f"wrote {out} and {drawn}", highlight=False)
     elif publish is None:
         sys.stdout.write(
-            postmortem_html(recorded, policy) if html else postmortem(recorded, policy)
+            postmortem_html(recorded, policy, what_if=what)
+            if html
+            else postmortem(recorded, policy, what_if=what)
         )
     if publish is not None:
         _published(incident, publish, by)
+
+
+async def _supposed(incident: str, texts: list[str], source: Path | None) -> str:
+    """What would have been otherwise, for the document."""
+
+    async def read(reader: Reader) -> str:
+        held = await alone(reader, incident)
+        history = await read_history(held, about=incident)
+        found = await what_if(history, supposed=suppose(incident, texts))
+        return supposition_markdown(found, incident)
+
+    return await with_source(source, read)
 
 
 def _published(incident: str, url: str, by: str) -> None:

@@ -8,19 +8,32 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from tocsin_cli import connection
 from tocsin_cli.exits import NotFound
 from tocsin_cli.printing import errors
 from tocsin_replay import (
     ArchiveReader,
+    HeldLog,
     Recorded,
     Version,
+    gather,
     open_bundle,
     read_incident,
     read_policies,
 )
+from tocsin_replay.reading import INCIDENTS
 from tocsin_runtime.ports import Reader
 
 T = TypeVar("T")
@@ -69,15 +82,33 @@ async def story(
     return await with_source(path, read)
 
 
+class _Rate(ProgressColumn):
+    """How many a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
+
+
+async def alone(reader: Reader, incident: str) -> HeldLog:
+    """What one incident rests on, and nothing else. Raises `NotFound` where there is no such."""
+    with progress(f"gathering {incident}") as count:
+        gathered = await gather(reader, [incident], count)
+    if not any(record.position.topic == INCIDENTS for record in gathered.records):
+        raise NotFound(f"the log does not know incident {incident}")
+    return HeldLog(gathered.widths, gathered.records)
+
+
 @contextmanager
 def progress(what: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """Something to call with each count of records; people who wait see it move."""
+    """Something to call with each count of records; people who wait see how fast, how long yet."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:,.0f} records"),
-        TimeElapsedColumn(),
+        _Rate(),
+        TimeElapsedColumn() if total is None else TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
         task = bar.add_task(what, total=total)

@@ -11,18 +11,18 @@ import typer
 
 from tocsin_cli.exits import Exit, NotFound
 from tocsin_cli.printing import Json, console, errors, period, print_json
-from tocsin_cli.sources import From, progress, with_source
+from tocsin_cli.sources import From, alone, progress, with_source
 from tocsin_policy import Policy, load_policy
 from tocsin_replay import (
     Comparison,
-    HeldLog,
     broken,
     comparison_markdown,
     comparison_table,
-    gather,
+    read_all,
     read_history,
     read_policies,
     summaries,
+    suppose,
     what_if,
 )
 from tocsin_runtime.clock import SystemClock
@@ -35,10 +35,16 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    policy: Annotated[Path, typer.Option(help="The policy to try, a YAML file.")],
+    policy: Annotated[Path | None, typer.Option(help="The policy to try, a YAML file.")] = None,
+    supposed: Annotated[
+        list[str] | None,
+        typer.Option("--if", help='Suppose it: "ack at +3m", "provider slack down", "no silence".'),
+    ] = None,
     since: Annotated[str | None, typer.Option(help="90d, 12h, or an instant.")] = None,
     until: Annotated[str | None, typer.Option(help="An instant.")] = None,
-    incident: Annotated[str | None, typer.Option(help="On this incident only.")] = None,
+    incident: Annotated[
+        str | None, typer.Option(help="On this incident only; a bundle of one needs it not.")
+    ] = None,
     fail_if: Annotated[
         list[str] | None, typer.Option("--fail-if", help="missed-p0>0, pages>+20% …")
     ] = None,
@@ -47,7 +53,12 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Live through what was recorded under another policy, and say what would be otherwise."""
-    found = asyncio.run(_compared(load_policy(policy), since, until, incident, source))
+    if policy is None and not supposed:
+        raise ValueError("say what would be otherwise: --policy FILE, --if TEXT, or both")
+    instead = None if policy is None else load_policy(policy)
+    bundle = source is not None and source.is_file()
+    asked = _compared(instead, since, until, incident, source, supposed or [], bundle=bundle)
+    found = asyncio.run(asked)
     failed = [why for why in (broken(found, check) for check in fail_if or ()) if why]
     if as_json:
         print_json({**found.model_dump(mode="json"), "failed": failed})
@@ -62,29 +73,41 @@ def compare(
 
 
 async def _compared(
-    instead: Policy,
+    instead: Policy | None,
     since: str | None,
     until: str | None,
     incident: str | None,
     source: Path | None,
+    texts: list[str],
+    *,
+    bundle: bool,
 ) -> Comparison:
     now = SystemClock().now()
     end = None if until is None else period(until, now)
     begin = None if since is None else period(since, end or now)
 
     async def read(reader: Reader) -> Comparison:
-        if incident is not None:
-            with progress(f"gathering {incident}") as count:
-                gathered = await gather(reader, [incident], count)
-            reader = HeldLog(gathered.widths, gathered.records)
+        about = incident or (await _only_one(reader, bundle=bundle) if texts else None)
+        supposed = suppose(about, texts) if about is not None and texts else None
+        if about is not None:
+            reader = await alone(reader, about)
         with progress("reading") as count:
-            history = await read_history(reader, begin, end, count)
+            history = await read_history(reader, begin, end, count, about)
         if not history.inputs:
             raise NotFound("there is nothing to live through in this range")
         versions = await read_policies(reader)
         first, last = history.begins_at or now, history.ends_at or now
         recorded = {one.incident: one for one in await summaries(reader, versions, first, last)}
         with progress("living through it, twice", 2 * len(history.inputs)) as count:
-            return await what_if(history, instead, recorded, count)
+            return await what_if(history, instead, recorded, count, supposed)
 
     return await with_source(source, read)
+
+
+async def _only_one(reader: Reader, *, bundle: bool) -> str:
+    """The incident of a bundle that holds one: whom else could an assumption be about."""
+    if bundle:
+        incidents = {one.event.subject for one in await read_all(reader)}
+        if len(incidents) == 1:
+            return incidents.pop()
+    raise ValueError("an assumption is about one incident; name it: --incident ID")

@@ -14,6 +14,13 @@ from tocsin_replay.asking import (
     answer,
     ask,
 )
+from tocsin_replay.auditing import (
+    Audited,
+    Finding,
+    FindingKind,
+    audit,
+    audit_table,
+)
 from tocsin_replay.bundling import (
     BadBundle,
     Bundle,
@@ -29,6 +36,7 @@ from tocsin_replay.comparing import (
     broken,
     comparison_markdown,
     comparison_table,
+    supposition_markdown,
     what_if,
 )
 from tocsin_replay.gathering import (
@@ -115,6 +123,10 @@ from tocsin_replay.summing import (
     Summary,
     summarise,
 )
+from tocsin_replay.supposing import (
+    Supposed,
+    suppose,
+)
 from tocsin_replay.targets import (
     ResponseTarget,
     response_targets,
@@ -133,6 +145,7 @@ __all__ = [
     "Answered",
     "ArchiveReader",
     "Archived",
+    "Audited",
     "BadArchive",
     "BadBundle",
     "Bundle",
@@ -140,6 +153,8 @@ __all__ = [
     "Comparison",
     "Difference",
     "Entry",
+    "Finding",
+    "FindingKind",
     "Gathered",
     "HeldLog",
     "History",
@@ -158,11 +173,14 @@ __all__ = [
     "Simulation",
     "Step",
     "Summary",
+    "Supposed",
     "Version",
     "answer",
     "archive",
     "as_html",
     "ask",
+    "audit",
+    "audit_table",
     "broken",
     "bundle_lines",
     "chain",
@@ -209,6 +227,8 @@ __all__ = [
     "steps",
     "summaries",
     "summarise",
+    "suppose",
+    "supposition_markdown",
     "system_hash",
     "timeline",
     "timeline_markdown",

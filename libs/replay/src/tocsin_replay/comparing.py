@@ -13,15 +13,17 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from tocsin_contracts.ids import episode
+from tocsin_contracts.ids import episode, system_of
 from tocsin_policy import Policy
 from tocsin_replay.history import History
+from tocsin_replay.living import live_twice
 from tocsin_replay.measuring import Measures, measures
 from tocsin_replay.picturing import duration
 from tocsin_replay.postmortem import table, text
 from tocsin_replay.reading import Progress
-from tocsin_replay.simulating import Lived, Simulation
+from tocsin_replay.simulating import Lived
 from tocsin_replay.summing import Summary
+from tocsin_replay.supposing import Supposed
 
 MODEL = (
     "People answer an incident that holds the alert they answered then.",
@@ -67,6 +69,8 @@ class IncidentChange(Told):
     first_page_after: timedelta | None
     acknowledged_before: timedelta | None
     acknowledged_after: timedelta | None
+    resolved_before: timedelta | None
+    resolved_after: timedelta | None
     pages: tuple[PageChange, ...]
     others: tuple[str, ...] = ()
 
@@ -76,6 +80,7 @@ class Comparison(Told):
 
     Attributes:
         totals: Name of a figure -> before and after; `--fail-if` knows them by these names.
+        supposed: What somebody supposed of the second run, in words.
         assumptions: What was taken for granted in the second run, with how often.
         fidelity: How the first run, under the recorded policies, holds against what was recorded:
             the model's own error, and so how far the second can be trusted.
@@ -90,6 +95,7 @@ class Comparison(Told):
     woken_after: dict[str, int]
     assumptions: dict[str, int]
     fidelity: dict[str, float]
+    supposed: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool:
@@ -99,32 +105,42 @@ class Comparison(Told):
 
 async def what_if(
     history: History,
-    instead: Policy,
+    instead: Policy | None = None,
     recorded: Mapping[str, Summary] | None = None,
     progress: Progress | None = None,
+    supposed: Supposed | None = None,
 ) -> Comparison:
-    """What a policy would have changed, had it been in force from the beginning.
+    """What a policy would have changed, or what is supposed of an incident, or both.
 
-    The recording is lived through twice, under the recorded policies and under this one, so that
-    what the model cannot know is the same on both sides.
+    The recording is lived through twice, as it was and with the change, so that what the model
+    cannot know is the same on both sides.
 
     Args:
+        instead: In force from the beginning; without it the recorded policies are.
         recorded: What each incident really came to, to say how good the model is.
+        supposed: What was otherwise about one incident.
+
+    Raises:
+        ValueError: It is supposed of something that there is not.
     """
-    before = await Simulation(history).run(progress)
-    after = await Simulation(history, instead).run(progress)
-    return compare(history, instead, before, after, recorded or {})
+    before, after = await live_twice(history, instead, supposed, progress)
+    return compare(history, instead, before, after, recorded or {}, supposed)
 
 
 def compare(
     history: History,
-    instead: Policy,
+    instead: Policy | None,
     before: Lived,
     after: Lived,
     recorded: Mapping[str, Summary],
+    supposed: Supposed | None = None,
 ) -> Comparison:
     """Two runs, side by side."""
     policies = {version.policy.system: version.policy for version in history.versions}
+    if instead is None:
+        instead = policies.get(_only_system(history, supposed))
+    if instead is None:
+        raise LookupError("the log has no policy")
     changes = _changes(before.incidents, after.incidents)
     begin = history.begins_at or datetime(2000, 1, 1, tzinfo=UTC)
     end = history.ends_at or begin
@@ -133,7 +149,8 @@ def compare(
     return Comparison(
         begins_at=history.begins_at,
         ends_at=history.ends_at,
-        alerts=len(history.inputs),
+        alerts=before.alerts,
+        supposed=() if supposed is None else tuple(supposed.assumptions()),
         incidents=changes,
         totals=_totals(then, now, before, after, changes, instead),
         woken_before={person.name: person.pages for person in then.people},
@@ -141,6 +158,13 @@ def compare(
         assumptions=after.assumptions,
         fidelity=_fidelity(before.incidents, recorded),
     )
+
+
+def _only_system(history: History, supposed: Supposed | None) -> str:
+    """Whose severities the figures are named for where no policy was given."""
+    if supposed is not None:
+        return system_of(supposed.incident)
+    return history.versions[-1].policy.system if history.versions else ""
 
 
 def _episodes(one: Summary) -> frozenset[tuple[str, str]]:
@@ -197,6 +221,7 @@ def _is_otherwise(change: IncidentChange) -> bool:
         change.pages
         or change.severity_before != change.severity_after
         or change.acknowledged_before != change.acknowledged_after
+        or change.resolved_before != change.resolved_after
     )
 
 
@@ -221,6 +246,12 @@ def _acknowledged(one: Summary | None) -> timedelta | None:
     return one.answered_at - one.began_at
 
 
+def _resolved(one: Summary | None) -> timedelta | None:
+    if one is None or one.resolved_at is None:
+        return None
+    return one.resolved_at - one.began_at
+
+
 def _changed(
     before: Summary | None, after: Summary | None, change: str, others: tuple[str, ...] = ()
 ) -> IncidentChange:
@@ -237,6 +268,8 @@ def _changed(
         first_page_after=_first_page(after),
         acknowledged_before=_acknowledged(before),
         acknowledged_after=_acknowledged(after),
+        resolved_before=_resolved(before),
+        resolved_after=_resolved(after),
         pages=_page_changes(shown.incident, first_pages(before), first_pages(after)),
         others=others,
     )
@@ -388,9 +421,13 @@ def _figure(value: float) -> str:
 # Showing.
 
 
+def _sides(found: Comparison) -> tuple[str, str]:
+    return ("As it was", "Supposed") if found.supposed else ("Recorded policy", "This policy")
+
+
 def comparison_table(found: Comparison) -> Group:
     """The comparison for a terminal."""
-    figures = Table("figure", "recorded policy", "this policy", "change", box=None)
+    figures = Table("figure", *(name.lower() for name in _sides(found)), "change", box=None)
     for name, (before, after) in found.totals.items():
         style = "" if before == after else "bold"
         change = "" if before == after else f"{after - before:+.2f}".rstrip("0").rstrip(".")
@@ -416,12 +453,47 @@ def _arrow(before: str, after: str) -> str:
 
 
 def _small_print(found: Comparison) -> list[str]:
-    lines = ["Assumed:", *MODEL]
+    lines = [f"Supposed: {line}" for line in found.supposed]
+    lines += ["Assumed:", *MODEL]
     lines.extend(f"{what}: {count} times" for what, count in found.assumptions.items())
     if found.fidelity:
         shown = ", ".join(f"{name} {_figure(value)}" for name, value in found.fidelity.items())
         lines.append(f"The model against the record, under the recorded policy: {shown}")
     return lines
+
+
+def supposition_markdown(found: Comparison, incident: str) -> str:
+    """What would have been otherwise about one incident, for its postmortem."""
+    lines = [f"- Supposed: {text(line)}." for line in found.supposed] + [""]
+    change = next((c for c in found.incidents if incident in {c.incident, *c.others}), None)
+    if change is None:
+        lines += ["Nothing about this incident would have been otherwise.", ""]
+    else:
+        rows = [
+            ("Severity", change.severity_before or "-", change.severity_after or "none: missed"),
+            ("First page after", *map(duration, _both(change, "first_page"))),
+            ("Answered after", *map(duration, _both(change, "acknowledged"))),
+            ("Resolved after", *map(duration, _both(change, "resolved"))),
+            ("Pages", *map(_figure, found.totals["pages"])),
+        ]
+        rows = [(name, before, text(after)) for name, before, after in rows]
+        lines += [table(("From the first alert", *_sides(found)), rows), ""]
+        lines += [f"- {text(page.name)}: paged {_moved(page)}." for page in change.pages] + [""]
+    lines += [f"- {text(line)}" for line in _small_print(found)[len(found.supposed) :]]
+    return "\n".join(lines)
+
+
+def _both(change: IncidentChange, what: str) -> tuple[timedelta | None, timedelta | None]:
+    return getattr(change, f"{what}_before"), getattr(change, f"{what}_after")
+
+
+def _moved(page: PageChange) -> str:
+    if page.before is None:
+        return f"too, at {page.after:%H:%M:%S}"
+    if page.after is None:
+        return f"no longer, as at {page.before:%H:%M:%S}"
+    by = duration(abs(page.after - page.before))
+    return f"{by} {page.change}"
 
 
 def comparison_markdown(found: Comparison, failed: Sequence[str] = ()) -> str:
@@ -430,9 +502,10 @@ def comparison_markdown(found: Comparison, failed: Sequence[str] = ()) -> str:
         (name, _figure(before), _figure(after), "" if before == after else "changed")
         for name, (before, after) in found.totals.items()
     ]
-    parts = ["# What this policy would have changed", ""]
+    what = "this policy" if not found.supposed else "; ".join(found.supposed)
+    parts = [f"# What would have been otherwise: {text(what)}", ""]
     parts += [f"- **failed** `{line}`" for line in failed]
-    parts += ["", table(("Figure", "Recorded policy", "This policy", ""), rows), ""]
+    parts += ["", table(("Figure", *_sides(found), ""), rows), ""]
     if found.incidents:
         changed = [
             (

@@ -20,6 +20,9 @@ class HeldLog:
         widths: Partitions of each topic; what the log they came from had, or keys would be looked
             for in the wrong place.
         clock: When something is published; without one nothing can be.
+
+    Attributes:
+        written: How many records were published.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class HeldLog:
         self._records: dict[tuple[str, int], list[Record]] = {}
         self._ends: dict[tuple[str, int], int] = {}
         self._clock = clock
+        self.written = 0
         for record in records:
             topic, partition, offset = record.position
             self._records.setdefault((topic, partition), []).append(record)
@@ -98,13 +102,15 @@ class HeldLog:
             recorded_at = self._clock.now()
         number = record.partition
         if number is None:
+            width = self._widths[record.topic]
             key = (record.key or b"").decode(errors="replace")
-            number = partition_of(key, self._widths[record.topic])
+            number = 0 if width == 1 else partition_of(key, width)
+        self.written += 1
         place = (record.topic, number)
         position = Position(*place, self._ends.get(place, 0))
         self._ends[place] = position.offset + 1
         self._records.setdefault(place, []).append(
-            Record(position, record.key, record.value, record.headers, recorded_at)
+            Record(position, record.key, record.value, record.headers, recorded_at, record.event)
         )
         return position
 
@@ -113,6 +119,11 @@ class HeldLog:
         held = self._records.get((topic, partition))
         if held is not None:
             del held[: bisect_left(held, before, key=_offset)]
+
+    def forget_all(self) -> None:
+        """Let go of everything there is; what is written next stands where it would have stood."""
+        for held in self._records.values():
+            held.clear()
 
 
 def _offset(record: Record) -> int:

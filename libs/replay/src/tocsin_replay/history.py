@@ -19,29 +19,31 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from tocsin_contracts import incidents as facts
-from tocsin_contracts.event import Event, Fact, Writer
+from tocsin_contracts.event import Cause, Event, Fact, Value, Writer
 from tocsin_contracts.ids import episode
 from tocsin_contracts.incidents import Purpose
-from tocsin_incident import IncidentState
+from tocsin_incident import IncidentState, fold
+from tocsin_policy import parse_policy, policy_document
+from tocsin_replay.inputs import Inputs, Ranges
 from tocsin_replay.reading import (
     Progress,
     Recorded,
+    Step,
     Version,
     each_fact,
     read_policies,
-    steps,
 )
-from tocsin_runtime.events import decode
-from tocsin_runtime.failures import Poison
 from tocsin_runtime.ports import Reader
-from tocsin_runtime.records import Position, Record
+from tocsin_runtime.records import Record
 
 RAW = ("alerts.raw.urgent", "alerts.raw")
 SEEN = ("alerts.urgent", "alerts")
+SILENCES = "silences"
 
 TAKES: tuple[type[Fact], ...] = (facts.Acknowledged, facts.Mitigated, facts.Resolved)
 """Answers by which somebody takes an incident: the first of an escalation is its response."""
@@ -107,8 +109,10 @@ class History:
 
     Attributes:
         inputs: Deliveries as they were received, in the order of the log.
+        silences: What people did not want to hear about, as recorded.
         stories: By recorded incident.
-        holders: Alert episode -> recorded incidents that held it.
+        holders: Alert episode -> recorded incidents that held it and that people did something
+            about.
         calls: (notification, attempt) -> how it went.
         channels: Channel -> the calls to it, in the order of time.
         takes: Channel -> the median time a call to it took that went well.
@@ -116,7 +120,8 @@ class History:
         ends_at: When the recording ends.
     """
 
-    inputs: list[Record] = field(default_factory=list)
+    inputs: Inputs = field(default_factory=Inputs)
+    silences: list[Record] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
     stories: dict[str, Story] = field(default_factory=dict)
     holders: dict[tuple[str, str], list[str]] = field(default_factory=dict)
@@ -138,26 +143,56 @@ class History:
             return self.usual, "everybody's median"
         return self.usual, "no recorded answer; a default"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: a compiled policy does not travel, the document it came from does.
+
+        >>> History.__getstate__(History())["versions"]
+        []
+        """
+        held = {name: getattr(self, name) for name in self.__slots__}
+        held["versions"] = [
+            (policy_document(one.policy), one.hash, one.position, one.recorded_at)
+            for one in self.versions
+        ]
+        return held
+
+    def __setstate__(self, held: dict[str, Any]) -> None:
+        """See `__getstate__`."""
+        for name, value in held.items():
+            setattr(self, name, value)
+        self.versions = [
+            Version(parse_policy(document), *rest) for document, *rest in held["versions"]
+        ]
+
 
 async def read_history(
     reader: Reader,
     since: datetime | None = None,
     until: datetime | None = None,
     progress: Progress | None = None,
+    about: str | None = None,
 ) -> History:
-    """The history of `[since, until)`, or of everything there is."""
+    """The history of `[since, until)`, or of everything there is.
+
+    Args:
+        about: An incident to keep all of, whether anybody did something about it or not.
+    """
     history = History(versions=list(await read_policies(reader)))
     history.inputs = await _inputs(reader, since, until, progress)
-    stories: dict[str, list[Recorded]] = {}
-    last: list[datetime] = [record.recorded_at for record in history.inputs[-1:]]
+    history.silences = await _silences(reader, until)
+    last = history.inputs.latest_at
+    taking: dict[str, _Taking] = {}
+    delays: dict[str, list[timedelta]] = {}
     async for one in each_fact(reader, progress):
         if until is None or one.recorded_at < until:
-            stories.setdefault(one.event.subject, []).append(one)
-            last.append(max(last[-1], one.recorded_at) if last else one.recorded_at)
-            del last[:-1]
-    delays: dict[str, list[timedelta]] = {}
-    for incident, recorded in stories.items():
-        _take(history, incident, recorded, delays)
+            incident = one.event.subject
+            if incident not in taking:
+                taking[incident] = _Taking(history, incident, delays, keep=incident == about)
+            taking[incident].add(one)
+            last = one.recorded_at if last is None else max(last, one.recorded_at)
+    for incident, taken in taking.items():
+        if taken.touched:
+            history.stories[incident] = taken.story()
     history.delays = {who: _median(held) for who, held in delays.items()}
     for channel, calls in history.channels.items():
         calls.sort(key=lambda outcome: outcome.at)
@@ -166,9 +201,9 @@ async def read_history(
             history.takes[channel] = _median(took)
     every = [delay for held in delays.values() for delay in held]
     history.usual = _median(every) if every else USUAL_DELAY
-    if history.inputs:
-        history.begins_at = history.inputs[0].recorded_at
-    history.ends_at = until if until is not None else max(last, default=None)
+    oldest = history.inputs.first
+    history.begins_at = None if oldest is None else oldest.recorded_at
+    history.ends_at = until if until is not None else last
     return history
 
 
@@ -182,10 +217,10 @@ async def _inputs(
     since: datetime | None,
     until: datetime | None,
     progress: Progress | None,
-) -> list[Record]:
+) -> Inputs:
     """Deliveries as received; where those are gone, what was made of them."""
-    found: list[Record] = []
-    raw: set[Position] = set()
+    found = Inputs()
+    raw: dict[tuple[str, int], Ranges] = {}
     for topic in (*RAW, *SEEN):
         try:
             width = await reader.partitions(topic)
@@ -201,68 +236,153 @@ async def _inputs(
                 if until is not None and record.recorded_at >= until:
                     continue
                 if topic in RAW:
-                    raw.add(record.position)
-                elif _made_of(record) in raw:
+                    raw.setdefault((topic, partition), Ranges()).add(record.position.offset)
+                elif _made_of_any(record, raw):
                     continue
                 found.append(record)
+    return found
+
+
+async def _silences(reader: Reader, until: datetime | None) -> list[Record]:
+    """All of them: one of long ago may still have muted."""
+    found: list[Record] = []
+    try:
+        width = await reader.partitions(SILENCES)
+    except LookupError:
+        return found
+    for partition in range(width):
+        start, end = await reader.bounds(SILENCES, partition)
+        held = [record async for record in reader.read(SILENCES, partition, start, end)]
+        found += [one for one in held if until is None or one.recorded_at < until]
     return sorted(found, key=lambda record: (record.recorded_at, record.position))
 
 
-def _made_of(record: Record) -> Position | None:
+class _Caused(Value):
+    """What of a record tells where it came from; the rest of it is not looked at."""
+
+    cause: Cause | None = None
+
+
+def _made_of_any(record: Record, raw: dict[tuple[str, int], Ranges]) -> bool:
     try:
-        cause = decode(record).fact.cause
-    except Poison:
-        return None
+        cause = _Caused.model_validate_json(record.value or b"").cause
+    except ValueError:
+        return False
     if cause is None or cause.topic is None or cause.offset is None:
-        return None
-    return Position(cause.topic, cause.partition or 0, cause.offset)
+        return False
+    held = raw.get((cause.topic, cause.partition or 0))
+    return held is not None and cause.offset in held
 
 
-def _take(
-    history: History,
-    incident: str,
-    recorded: Sequence[Recorded],
-    delays: dict[str, list[timedelta]],
-) -> None:
-    """Add what one incident tells."""
-    responses: list[Response] = []
-    followups: list[Followup] = []
-    pages: dict[str, datetime] = {}
-    number = 1
-    attempts: dict[tuple[str, int], Recorded] = {}
-    started: dict[tuple[str, str], Recorded] = {}
-    taken = False
-    for step in steps(recorded):
-        event, fact = step.recorded.event, step.recorded.event.fact
-        after, before = step.after, step.before
+class _Taking:
+    """What one incident tells, fact by fact.
+
+    Of an incident nobody did anything about nothing is kept but how its calls went: most are.
+    """
+
+    def __init__(
+        self, history: History, incident: str, delays: dict[str, list[timedelta]], *, keep: bool
+    ) -> None:
+        self._history = history
+        self._incident = incident
+        self._delays = delays
+        self._state: IncidentState | None = None
+        self._responses: list[Response] = []
+        self._followups: list[Followup] = []
+        self._pages: dict[str, datetime] = {}
+        self._number = 1
+        self._taken = False
+        self._attempts: dict[tuple[str, int], datetime] = {}
+        self._started: dict[tuple[str, str], datetime] = {}
+        self.touched = keep
+
+    def story(self) -> Story:
+        return Story(self._incident, tuple(self._responses), tuple(self._followups))
+
+    def add(self, one: Recorded) -> None:
+        """Add the next fact."""
+        folded = fold(self._state, one.event)
+        step = Step(one, self._state, folded.state, folded.ignored)
+        self._state = after = folded.state
         if after is None:
-            continue
-        if before is not None and before.generation != after.generation:
-            number, taken = number + 1, False
-            pages.clear()
-        if isinstance(fact, facts.Opened | facts.AlertsAttached):
-            for alert in fact.alerts:
-                place = (event.key, episode(alert.fingerprint, alert.starts_at))
-                held = history.holders.setdefault(place, [])
-                if incident not in held:
-                    held.append(incident)
+            return
+        event, fact = one.event, one.event.fact
+        if step.before is not None and step.before.generation != after.generation:
+            self._number, self._taken = self._number + 1, False
+            self._pages.clear()
+        if self.touched:
+            self._hold(event.key, fact)
         if isinstance(fact, facts.NotificationDelivered) and step.ignored is None:
             page = after.notifications[fact.notification]
             if page.purpose is Purpose.PAGE and page.target is not None:
-                pages.setdefault(page.target.contact, event.occurred_at)
-        _world(history, step.recorded, after, attempts, started)
-        if fact.WRITER is not Writer.INGESTION:
-            continue
-        if isinstance(fact, TAKES) and step.ignored is None and not taken:
-            taken = True
-            responses.append(_response(number, event, pages, delays))
-        else:
-            chosen = getattr(fact, "remediation", "")
-            remediation = after.remediations.get(chosen)
-            playbook = remediation.playbook if remediation is not None else ""
-            latest = responses[-1].number if responses else None
-            followups.append(Followup(event, latest, playbook))
-    history.stories[incident] = Story(incident, tuple(responses), tuple(followups))
+                self._pages.setdefault(page.target.contact, event.occurred_at)
+        self._world(one, after)
+        if fact.WRITER is Writer.INGESTION:
+            self._answered(step, after)
+
+    def _answered(self, step: Step, after: IncidentState) -> None:
+        event, fact = step.recorded.event, step.recorded.event.fact
+        if not self.touched:
+            self.touched = True
+            for held in after.alerts.values():
+                self._holds(event.key, held.alert)
+        if isinstance(fact, TAKES) and step.ignored is None and not self._taken:
+            self._taken = True
+            self._responses.append(_response(self._number, event, self._pages, self._delays))
+            return
+        remediation = after.remediations.get(getattr(fact, "remediation", ""))
+        playbook = remediation.playbook if remediation is not None else ""
+        latest = self._responses[-1].number if self._responses else None
+        self._followups.append(Followup(event, latest, playbook))
+
+    def _hold(self, key: str, fact: Fact) -> None:
+        for alert in getattr(fact, "alerts", ()):
+            if isinstance(alert, facts.Alert):
+                self._holds(key, alert)
+
+    def _holds(self, key: str, alert: facts.Alert) -> None:
+        place = (key, episode(alert.fingerprint, alert.starts_at))
+        held = self._history.holders.setdefault(place, [])
+        if self._incident not in held:
+            held.append(self._incident)
+
+    def _world(self, one: Recorded, state: IncidentState) -> None:
+        """Add how a call to a provider or a step went."""
+        history = self._history
+        event, fact = one.event, one.event.fact
+        match fact:
+            case facts.NotificationAttempted():
+                self._attempts.setdefault((fact.notification, fact.attempt), event.occurred_at)
+            case (
+                facts.NotificationDelivered()
+                | facts.NotificationFailed()
+                | facts.NotificationInDoubt()
+            ):
+                place = (fact.notification, fact.attempt)
+                began, held = self._attempts.get(place), state.notifications.get(fact.notification)
+                if began is not None and held is not None and place not in history.calls:
+                    answer = (event.occurred_at - began, fact)
+                    outcome = history.calls[place] = Outcome(began, held.channel, (answer,))
+                    history.channels.setdefault(held.channel, []).append(outcome)
+            case facts.RemediationStarted():
+                self._started[fact.remediation, fact.step] = event.occurred_at
+            case (
+                facts.RemediationStepFinished()
+                | facts.RemediationVerified()
+                | facts.RemediationRolledBack()
+                | facts.RemediationFailed()
+            ):
+                began = self._started.get((fact.remediation, fact.step))
+                remediation = state.remediations.get(fact.remediation)
+                if began is None or remediation is None:
+                    return
+                key = (state.system, remediation.playbook, fact.step)
+                known = history.steps.get(key, Outcome(began, "", ()))
+                if known.at == began:
+                    waited = event.occurred_at - began
+                    history.steps[key] = replace(known, answers=(*known.answers, (waited, fact)))
+            case _:
+                pass
 
 
 def _response(
@@ -278,47 +398,3 @@ def _response(
     if delay is not None and person in pages:
         delays.setdefault(person, []).append(delay)
     return Response(number, person, event, delay, frozenset(pages))
-
-
-def _world(
-    history: History,
-    one: Recorded,
-    state: IncidentState,
-    attempts: dict[tuple[str, int], Recorded],
-    started: dict[tuple[str, str], Recorded],
-) -> None:
-    """Add how a call to a provider or a step went."""
-    event, fact = one.event, one.event.fact
-    match fact:
-        case facts.NotificationAttempted():
-            attempts.setdefault((fact.notification, fact.attempt), one)
-        case (
-            facts.NotificationDelivered() | facts.NotificationFailed() | facts.NotificationInDoubt()
-        ):
-            place = (fact.notification, fact.attempt)
-            call, held = attempts.get(place), state.notifications.get(fact.notification)
-            if call is not None and held is not None and place not in history.calls:
-                began = call.event.occurred_at
-                answer = (event.occurred_at - began, fact)
-                outcome = history.calls[place] = Outcome(began, held.channel, (answer,))
-                history.channels.setdefault(held.channel, []).append(outcome)
-        case facts.RemediationStarted():
-            started[fact.remediation, fact.step] = one
-        case (
-            facts.RemediationStepFinished()
-            | facts.RemediationVerified()
-            | facts.RemediationRolledBack()
-            | facts.RemediationFailed()
-        ):
-            run = started.get((fact.remediation, fact.step))
-            remediation = state.remediations.get(fact.remediation)
-            if run is None or remediation is None:
-                return
-            began = run.event.occurred_at
-            key = (state.system, remediation.playbook, fact.step)
-            known = history.steps.get(key, Outcome(began, "", ()))
-            if known.at == began:
-                waited = event.occurred_at - began
-                history.steps[key] = Outcome(began, "", (*known.answers, (waited, fact)))
-        case _:
-            pass

@@ -160,31 +160,38 @@ _ENVIRONMENT = _environment()
 
 
 def postmortem(
-    recorded: Sequence[Recorded], policy: Policy | None, *, picture_at: str | None = None
+    recorded: Sequence[Recorded],
+    policy: Policy | None,
+    *,
+    picture_at: str | None = None,
+    what_if: str = "",
 ) -> str:
     """The postmortem of an incident as Markdown.
 
     Args:
         policy: What was promised, and whose template is filled.
         picture_at: Where the picture lies, as seen from the document; without it there is none.
+        what_if: Markdown about what was supposed; where the template asks for `what_if`, else last.
 
     Raises:
         LookupError: The facts open no incident.
     """
     found = summarise(recorded, policy)
-    text = _filled(found, recorded, policy)
+    text = _filled(found, recorded, policy, what_if)
     shown = "" if picture_at is None else f"![Timeline of {found.incident}]({picture_at})"
     return re.sub(r"\n{3,}", _AGAIN, text.replace(_PICTURE, shown)).rstrip() + "\n"
 
 
-def postmortem_html(recorded: Sequence[Recorded], policy: Policy | None) -> str:
+def postmortem_html(
+    recorded: Sequence[Recorded], policy: Policy | None, *, what_if: str = ""
+) -> str:
     """The same as one HTML page that fetches nothing: the picture is in it.
 
     Raises:
         LookupError: The facts open no incident.
     """
     found = summarise(recorded, policy)
-    text = _filled(found, recorded, policy)
+    text = _filled(found, recorded, policy, what_if)
     return as_html(text, found.title, picture(found, policy))
 
 
@@ -232,15 +239,20 @@ def template_of(policy: Policy | None, severity: str) -> str:
     return DEFAULT if named is None else named.body
 
 
-def _filled(found: Summary, recorded: Sequence[Recorded], policy: Policy | None) -> str:
+def _filled(
+    found: Summary, recorded: Sequence[Recorded], policy: Policy | None, what_if: str
+) -> str:
     values = {name: say(found, recorded, policy) for name, say in SECTIONS.items()}
+    values["what_if"] = what_if or "Nothing was supposed."
     own = template_of(policy, found.worst)
     for text in (own, DEFAULT):
         try:
-            return _rendered(text, values)
+            filled = _rendered(text, values)
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError):
             # A template that fails on what this incident has must not cost anybody the document.
             continue
+        asked = not what_if or what_if in filled
+        return filled if asked else f"{filled}{_AGAIN}## What if{_AGAIN}{what_if}"
     raise AssertionError("the default template renders")
 
 

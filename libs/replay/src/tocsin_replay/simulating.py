@@ -11,6 +11,7 @@ import asyncio
 import gc
 import heapq
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,20 +22,24 @@ from escalation_timer.domain.duty import owed as timer_owed
 from ingestion.handlers import Normaliser
 from notifier.domain.duty import event_of as notifier_event
 from notifier.domain.duty import owed as notifier_owed
+from notifier.domain.outcomes import Unwell, retry_at
 from remediation.domain.duty import event_of as remediation_event
 from remediation.domain.duty import owed as remediation_owed
-from tocsin_casebook import Casebook, InForce, Policies, Reconciler
+from tocsin_casebook import Casebook, InForce, Policies, Reconciler, Silences
 from tocsin_contracts import incidents as facts
+from tocsin_contracts.alerts import Observed
 from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.event import Event, Fact, Person, event_id
 from tocsin_contracts.ids import episode, key_of
-from tocsin_contracts.incidents import Evidence, IncidentFact, Purpose
+from tocsin_contracts.incidents import Alert, Evidence, IncidentFact, Purpose
 from tocsin_incident import IncidentState
+from tocsin_incident.state import Notification
 from tocsin_policy import Policy, policy_hash
 from tocsin_replay.held import HeldLog
 from tocsin_replay.history import RAW, Followup, History, Outcome, Response, Story
 from tocsin_replay.reading import INCIDENTS, Progress, Recorded
 from tocsin_replay.summing import Summary, summarise
+from tocsin_replay.supposing import Supposed, check
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Handler
@@ -62,10 +67,12 @@ class Lived:
     Attributes:
         incidents: By id, each summed up.
         assumptions: What was taken for granted, with how often.
+        alerts: How many observations were disposed of.
     """
 
     incidents: dict[str, Summary]
     assumptions: dict[str, int]
+    alerts: int = 0
 
 
 class _Clock:
@@ -90,9 +97,14 @@ class _OnlyAlerts:
 
     def __init__(self, log: HeldLog) -> None:
         self._log = log
+        self.alerts = 0
 
     async def publish(self, records: Sequence[Outgoing]) -> tuple[Position, ...]:
-        return await self._log.publish([r for r in records if r.topic != INCIDENTS])
+        kept = [record for record in records if record.topic != INCIDENTS]
+        for record in kept:
+            if isinstance(record.event, Event) and isinstance(record.event.fact, Observed):
+                self.alerts += len(record.event.fact.observations)
+        return await self._log.publish(kept)
 
 
 @dataclass(slots=True)
@@ -130,17 +142,31 @@ class Simulation:
     Args:
         history: The recording.
         instead: A policy that takes the place of its system's from the beginning.
+        supposed: What was otherwise about one incident.
+
+    Raises:
+        ValueError: It supposes something of what there is not.
     """
 
-    def __init__(self, history: History, instead: Policy | None = None) -> None:
+    def __init__(
+        self,
+        history: History,
+        instead: Policy | None = None,
+        supposed: Supposed | None = None,
+    ) -> None:
         self._history = history
         self._instead = instead
+        self._supposed = supposed
+        self._replaced = None if supposed is None else self._replacement(supposed)
         begins_at = history.begins_at or datetime(2000, 1, 1, tzinfo=UTC)
         self._clock = _Clock(begins_at)
         self._log = HeldLog(dict.fromkeys(TOPICS, 1), clock=self._clock)
         self._policies: list[Policies] = []
         self._versions: dict[str, InForce] = {}
-        self._normaliser = Normaliser(publisher=_OnlyAlerts(self._log), policies=self._followed())
+        self._seen = _OnlyAlerts(self._log)
+        self._normaliser = Normaliser(publisher=self._seen, policies=self._followed())
+        self._silences = Silences()
+        self._unsilenced = deque(self._history.silences)
         self._reconcilers: list[Reconciler] = []
         self._services: list[_Service] = []
         self._build()
@@ -151,6 +177,7 @@ class Simulation:
         self._played: dict[str, dict[str, _Played]] = {}
         self._assumed: dict[str, int] = {}
         self._waiting: list[tuple[_Service, list[Record]]] = []
+        self._settled_at = -1
 
     def _followed(self) -> Policies:
         policies = Policies()
@@ -162,6 +189,7 @@ class Simulation:
         classifier = Classifier(
             casebook=Casebook(self._log),
             policies=policies,
+            silences=self._silences,
             publisher=self._log,
             clock=self._clock,
         )
@@ -212,32 +240,44 @@ class Simulation:
         for service in self._services:
             await service.handler.assigned(_WHOLE)
         self._publish_policies()
-        inputs = self._history.inputs
+        inputs = iter(self._history.inputs)
         ends_at = (self._history.ends_at or self._clock.at) + AFTERMATH
-        place = 0
+        record = next(inputs, None)
         while True:
-            upcoming = inputs[place].recorded_at if place < len(inputs) else None
-            at = self._next(upcoming)
+            at = self._next(None if record is None else record.recorded_at)
             if at is None or at > ends_at:
                 break
             self._clock.at = max(self._clock.at, at)
+            self._silence()
             # What is due at an instant comes before what happens at it.
             await self._settle()
             while self._agenda and self._agenda[0][0] <= self._clock.at:
                 heapq.heappop(self._agenda)[2]()
-            first = place
-            while place < len(inputs) and inputs[place].recorded_at <= self._clock.at:
-                await self._deliver(inputs[place])
-                place += 1
-            if progress is not None and place > first:
-                progress(place - first)
+            count = 0
+            while record is not None and record.recorded_at <= self._clock.at:
+                await self._deliver(record)
+                count += 1
+                record = next(inputs, None)
+            if progress is not None and count:
+                progress(count)
             await self._settle()
-        return Lived(self._summaries(), dict(sorted(self._assumed.items())))
+        summaries = self._summaries()  # which assumes, too
+        return Lived(summaries, dict(sorted(self._assumed.items())), self._seen.alerts)
+
+    def _silence(self) -> None:
+        """Hear of the silences that were known by now; people make them whatever the policy."""
+        while self._unsilenced and self._unsilenced[0].recorded_at <= self._clock.at:
+            record = self._unsilenced.popleft()
+            supposed = self._supposed
+            if supposed is None or supposed.silenced_by(_subject(record)):
+                self._silences.apply(record)
 
     def _next(self, upcoming: datetime | None) -> datetime | None:
         times = [upcoming, *(reconciler.agenda.next_at() for reconciler in self._reconcilers)]
         if self._agenda:
             times.append(self._agenda[0][0])
+        if self._unsilenced:
+            times.append(self._unsilenced[0].recorded_at)
         return min((at for at in times if at is not None), default=None)
 
     def _publish_policies(self) -> None:
@@ -274,6 +314,8 @@ class Simulation:
             due = reconciler.agenda.due(self._clock.at)
             if due:
                 await reconciler.reconcile(due)
+        if self._log.written == self._settled_at and not self._waiting:
+            return
         moved = True
         while moved:
             moved = False
@@ -286,9 +328,8 @@ class Simulation:
                     moved = True
                     await self._hand(service, batch)
         self._hear()  # once everybody has folded what is heard
-        for topic in TOPICS:
-            _, end = await self._log.bounds(topic, 0)
-            self._log.forget(topic, 0, end)
+        self._log.forget_all()
+        self._settled_at = self._log.written
 
     async def _hand(self, service: _Service, batch: list[Record]) -> None:
         try:
@@ -317,8 +358,6 @@ class Simulation:
             one = Recorded(event, record.position, record.recorded_at)
             self._facts.setdefault(event.subject, []).append(one)
             match event.fact:
-                case facts.Opened() | facts.AlertsAttached():
-                    self._hold(event)
                 case facts.NotificationAttempted():
                     self._call(event.subject, event.fact)
                 case facts.NotificationDelivered():
@@ -326,7 +365,7 @@ class Simulation:
                 case facts.RemediationStarted():
                     self._run(event.subject, event.fact)
                 case _:
-                    pass
+                    self._hold(event)
 
     def _state(self, incident: str) -> IncidentState | None:
         found = self._reconcilers[1]._casebook.find(incident)  # noqa: SLF001 - its settled state
@@ -334,19 +373,22 @@ class Simulation:
 
     def _hold(self, event: Event[Fact]) -> None:
         """An incident holds an alert: who answered an incident with it then, answers this one."""
-        fact = event.fact
-        if not isinstance(fact, facts.Opened | facts.AlertsAttached):
-            return
+        held = [alert for alert in getattr(event.fact, "alerts", ()) if isinstance(alert, Alert)]
         played = self._played.setdefault(event.subject, {})
-        for alert in fact.alerts:
+        for alert in held:
             place = (event.key, episode(alert.fingerprint, alert.starts_at))
             for name in self._history.holders.get(place, ()):
                 story = self._history.stories.get(name)
                 if name in played or story is None:
                     continue
                 played[name] = _Played(story)
+                replaced = self._replaced if self._is_supposed(name) else None
+                if replaced is not None and replaced.delay is not None:
+                    # From the opening; an incident that takes it over later has had it at once.
+                    at = self._opened_at(event.subject) + replaced.delay
+                    self._respond(event.subject, played[name], replaced, at)
                 for response in story.responses:
-                    if response.delay is None:
+                    if response.delay is None and not self._silent(name, response):
                         self._respond(
                             event.subject, played[name], response, response.event.occurred_at
                         )
@@ -361,11 +403,11 @@ class Simulation:
         if state is None or page is None or page.purpose is not Purpose.PAGE or page.target is None:
             return
         contact = page.target.contact
-        for played in self._played.get(incident, {}).values():
+        for name, played in self._played.get(incident, {}).items():
             for response in played.story.responses:
                 if response.number != state.generation or response.number in played.answered:
                     continue
-                if response.delay is None:
+                if response.delay is None or self._silent(name, response):
                     continue
                 if contact == response.person or response.person not in response.paged:
                     at = self._clock.at + response.delay
@@ -378,6 +420,62 @@ class Simulation:
                     )
                     at = self._clock.at + delay
                     self._respond(incident, played, response, at, by=contact)
+
+    # What is supposed of one incident.
+
+    def _replacement(self, supposed: Supposed) -> Response | None:
+        """The answer that takes the place of the first recorded one, its delay from the opening."""
+        history, incident = self._history, supposed.incident
+        system = key_of(incident).partition("/")[0]
+        policies = [one.policy for one in history.versions if one.policy.system == system]
+        if self._instead is not None and self._instead.system == system:
+            policies.append(self._instead)
+        check(supposed, policies, map(_subject, history.silences))
+        after = supposed.acknowledged_after
+        if after is None:
+            return None
+        story = history.stories.get(incident)
+        first = next((r for r in story.responses if r.number == 1), None) if story else None
+        who = supposed.by or (first.person if first is not None else "")
+        if not who:
+            raise ValueError("nobody answered then; say who does: ack at +3m by CONTACT")
+        begun = history.begins_at or datetime(2000, 1, 1, tzinfo=UTC)
+        fact = facts.Acknowledged(by=Person(name=who, via=INSTANCE))
+        event: Event[Fact] = Event(
+            id=event_id(fact.TYPE, incident, "supposed"),
+            source="tocsin/ingestion",
+            subject=incident,
+            key=key_of(incident),
+            occurred_at=begun if first is None else first.event.occurred_at,
+            fact=fact,
+        )
+        return Response(1, who, event, after, frozenset())
+
+    def _is_supposed(self, name: str) -> bool:
+        return self._supposed is not None and self._supposed.incident == name
+
+    def _silent(self, name: str, response: Response) -> bool:
+        """Whether a recorded answer is supposed not to have been given."""
+        if self._supposed is None or not self._is_supposed(name):
+            return False
+        return self._supposed.nobody or (self._replaced is not None and response.number == 1)
+
+    def _opened_at(self, incident: str) -> datetime:
+        return self._facts[incident][0].event.occurred_at
+
+    def _supposed_call(self, incident: str, held: Notification) -> bool | None:
+        """Whether a call is supposed to go well; nothing where nothing is supposed of it."""
+        supposed = self._supposed
+        if supposed is None or (
+            incident != supposed.incident
+            and supposed.incident not in self._played.get(incident, {})
+        ):
+            return None
+        after = self._clock.at - self._opened_at(incident)
+        for outage in supposed.outages:
+            if outage.covers(held.channel, held.kind, after):
+                return not outage.down
+        return None
 
     def _respond(
         self,
@@ -452,14 +550,29 @@ class Simulation:
         held = state.notifications.get(fact.notification) if state is not None else None
         if held is None or held.attempted_by != INSTANCE:
             return
+        goes_well = self._supposed_call(incident, held)
+        takes = self._history.takes.get(held.channel, timedelta(0))
+        if goes_well is False:
+            self._assume(f"a call to {held.channel} fails, as supposed")
+            down = Unwell("unreachable", "supposed to be down")
+            failed = facts.NotificationFailed(
+                notification=fact.notification,
+                attempt=fact.attempt,
+                reason=down.reason,
+                detail=down.detail,
+                retry_at=retry_at(down, held, self._clock.at + takes),
+            )
+            self._tell(incident, failed, takes)
+            return
         known = self._history.calls.get((fact.notification, fact.attempt))
-        if known is None or abs(self._clock.at - known.at) > SAME_CALL:
+        if goes_well:
+            known = None if known is None or not known.delivered else known
+        elif known is None or abs(self._clock.at - known.at) > SAME_CALL:
             known = self._failing(held.channel)
         if known is None:
             answer: IncidentFact = facts.NotificationDelivered(
                 notification=fact.notification, attempt=fact.attempt
             )
-            takes = self._history.takes.get(held.channel, timedelta(0))
             self._tell(incident, answer, takes)
             return
         delay, recorded = known.answers[0]
@@ -469,9 +582,9 @@ class Simulation:
             "basis": None,
             "cause": None,
         }
-        retry_at = getattr(recorded, "retry_at", None)
-        if retry_at is not None:
-            moved["retry_at"] = self._clock.at + (retry_at - known.at)
+        again_at = getattr(recorded, "retry_at", None)
+        if again_at is not None:
+            moved["retry_at"] = self._clock.at + (again_at - known.at)
         if isinstance(recorded, IncidentFact):
             self._tell(incident, recorded.model_copy(update=moved), delay)
 
@@ -554,11 +667,16 @@ class Simulation:
                 found[incident] = summarise(recorded, policy)
             except LookupError:
                 continue
-            for played in self._played.get(incident, {}).values():
+            for name, played in self._played.get(incident, {}).items():
                 for response in played.story.responses:
-                    if response.number not in played.answered:
+                    silent = self._silent(name, response)
+                    if response.number not in played.answered and not silent:
                         self._assume("a recorded answer is not given: who gave it is not told")
         return found
+
+
+def _subject(record: Record) -> str:
+    return (record.header("ce_subject") or b"").decode(errors="replace")
 
 
 def _began(outcome: Outcome) -> datetime:
