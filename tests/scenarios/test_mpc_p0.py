@@ -3,6 +3,8 @@
 | Severity | Initial response | 30 minutes                | 1 hour    | 2 hours   |
 |----------|------------------|---------------------------|-----------|-----------|
 | P0       | On-call engineer | Team lead + VP engineering | CTO + CEO | All hands |
+
+Whoever is on call is paged at once and, four minutes later, called by telephone.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ OUTAGE = an_alert("GlobalServiceUnavailable", app="mpc-transformer", severity="c
 async def test_nobody_answers_a_p0(system: Timeline) -> None:
     system.at(minutes=0).push(OUTAGE)
     system.want(at(minutes=0), page("on-call engineer"))
+    system.want(at(minutes=4), page("on-call engineer"))
     system.want(at(minutes=30), page("team lead"), page("vp engineering"))
     system.want(at(hours=1), page("cto"), page("ceo"))
     system.want(
@@ -37,6 +40,7 @@ async def test_nobody_answers_a_p0(system: Timeline) -> None:
         page("cto"),
         page("ceo"),
     )
+    system.want(at(hours=2, minutes=4), page("on-call engineer"))
     await system.run(until=hours(3))
     incident = system.incident()
     assert incident.status is Status.OPEN
@@ -60,6 +64,7 @@ async def test_a_p0_acknowledged_after_the_leads_were_woken_tells_them_and_wakes
     system.at(minutes=0).push(OUTAGE)
     system.at(minutes=40).acknowledge(by="alice")
     system.want(at(minutes=0), page("on-call engineer"))
+    system.want(at(minutes=4), page("on-call engineer"))
     system.want(at(minutes=30), page("team lead"), page("vp engineering"))
     for who in ("on-call engineer", "team lead", "vp engineering"):
         system.want(at(minutes=40), told(who, Purpose.ACKNOWLEDGED))
@@ -71,6 +76,7 @@ async def test_a_p0_that_clears_ends_by_itself_and_wakes_nobody_further(system: 
     system.at(minutes=0).push(OUTAGE)
     system.at(minutes=10).clear(OUTAGE, began=at(minutes=0))
     system.want(at(minutes=0), page("on-call engineer"))
+    system.want(at(minutes=4), page("on-call engineer"))
     await system.run(until=hours(3))
     assert system.incident().resolved_at == system.start + minutes(25)
 
@@ -83,6 +89,7 @@ async def test_alertmanager_repeating_a_p0_changes_nobodys_night(
     for minute in range(0, 60, every):
         system.at(minutes=minute).push(OUTAGE.began(EPOCH))
     system.want(at(minutes=0), page("on-call engineer"))
+    system.want(at(minutes=4), page("on-call engineer"))
     system.want(at(minutes=30), page("team lead"), page("vp engineering"))
     await system.run(until=minutes(59))
     assert len(system.incidents()) == 1

@@ -39,14 +39,14 @@ async def try_channels(
     person = policy.contacts.get(contact)
     if person is None:
         raise NotFound(f"the policy of {policy.system} has no contact {contact!r}")
-    missing = set(only) - set(person.channels)
+    missing = set(only) - set(person.channel_names)
     if missing:
         raise NotFound(f"{contact} has no channel {', '.join(sorted(missing))}")
     clock = SystemClock()
     tried = []
     async with AsyncExitStack() as stack:
         channels = open_channels(settings or NotifierSettings(), clock, stack.push_async_callback)
-        for name in [one for one in person.channels if not only or one in only]:
+        for name in [one for one in person.channel_names if not only or one in only]:
             named = policy.channels[name]
             sending = _message(policy, contact, name, clock)
             began = clock.monotonic()
@@ -99,7 +99,7 @@ def _message(policy: Policy, contact: str, channel: str, clock: Clock) -> Sendin
             name=person.name,
             role=person.role,
             via="a test",
-            channels=person.channels,
+            channels=person.channel_names,
         ),
         address=person.email,
         phone=person.phone,

@@ -4,7 +4,7 @@ from tocsin_incident.book import Book, Change, snapshot
 from tocsin_incident.explaining import explain
 from tocsin_incident.folding import Folded, fold
 from tocsin_incident.life import TABLE, Reason, diagram, step
-from tocsin_incident.reaching import Early, gave_up_at, newest_level, page_id, unreachable
+from tocsin_incident.reaching import Early, gave_up_at, lost, page_id
 from tocsin_incident.state import FOLD_VERSION, IncidentState, Status, state_bytes, state_document
 
 __all__ = [
@@ -21,11 +21,10 @@ __all__ = [
     "explain",
     "fold",
     "gave_up_at",
-    "newest_level",
+    "lost",
     "page_id",
     "snapshot",
     "state_bytes",
     "state_document",
     "step",
-    "unreachable",
 ]

@@ -17,16 +17,16 @@ class Early(StrEnum):
     EVERY_MEANS_FAILED = "every_means_failed"
     """No means of any target of the level before took its page."""
     NOBODY_TO_REACH = "nobody_to_reach"
-    """The level before named nobody, or nobody who has a means."""
+    """The level before named nobody who has a means, and nobody could be told before it."""
     LAST_RESORT = "last_resort"
     """Either of these, and the level before was the last."""
 
 
-class Unreachable(NamedTuple):
-    """A level that nobody can answer.
+class Lost(NamedTuple):
+    """An escalation that waits for nobody.
 
     Attributes:
-        since: When the last means failed; when it was reached, if there is none.
+        since: When the last means failed, or when a level named nobody.
     """
 
     since: datetime
@@ -52,10 +52,11 @@ def gave_up_at(held: Notification | None) -> datetime | None:
     return None
 
 
-def unreachable(state: IncidentState, level: Level) -> Unreachable | None:
-    """Since when nobody of a level can answer, and why; `None` while somebody may.
+def unreachable(state: IncidentState, level: Level) -> datetime | None:
+    """Since when every means of every target of a level has failed; `None` while one may do.
 
-    A means that was not used yet may still reach somebody.
+    A means that was not used yet may still reach somebody. Of a level without means there is
+    nothing to fail.
     """
     latest: datetime | None = None
     for target in level.targets:
@@ -65,9 +66,30 @@ def unreachable(state: IncidentState, level: Level) -> Unreachable | None:
             if at is None:
                 return None
             latest = at if latest is None else max(latest, at)
-    if latest is None:
-        return Unreachable(level.reached_at, Early.NOBODY_TO_REACH)
-    return Unreachable(latest, Early.EVERY_MEANS_FAILED)
+    return latest
+
+
+def lost(state: IncidentState) -> Lost | None:
+    """Since when waiting for an answer is waiting for nothing, and why; `None` while it is not.
+
+    A level that names nobody (a condition that does not hold, a gap on call) says nothing of whom
+    was told before: those may still answer, if they could be told. The last resort is never lost:
+    there is nobody after it.
+    """
+    newest = newest_level(state)
+    if newest is None or newest.reason == Early.LAST_RESORT:
+        return None
+    told = [level for level in state.levels if level.generation == state.generation]
+    for level in reversed(told):
+        if not any(target.channels for target in level.targets):
+            continue
+        since = unreachable(state, level)
+        if since is None:
+            return None
+        if level is newest:
+            return Lost(since, Early.EVERY_MEANS_FAILED)
+        return Lost(max(since, newest.reached_at), Early.NOBODY_TO_REACH)
+    return Lost(newest.reached_at, Early.NOBODY_TO_REACH)
 
 
 def newest_level(state: IncidentState) -> Level | None:

@@ -44,7 +44,13 @@ from tocsin_policy.document import (
 )
 from tocsin_policy.drills import Rehearsal, drill_alert, rehearsals
 from tocsin_policy.durations import format_duration, parse_duration
-from tocsin_policy.escalation import levels_for, resolve, resolve_targets, severity_rank
+from tocsin_policy.escalation import (
+    from_the_first,
+    levels_for,
+    resolve,
+    resolve_targets,
+    severity_rank,
+)
 from tocsin_policy.expressions import values_of
 from tocsin_policy.grouping import DRILL_LABEL, Claim, claim, group_key
 from tocsin_policy.heartbeats import (
@@ -165,6 +171,7 @@ __all__ = [
     "classify",
     "drill_alert",
     "format_duration",
+    "from_the_first",
     "gaps",
     "group_key",
     "heartbeat_alert",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 from tocsin_contracts.ids import derive
@@ -149,7 +149,23 @@ def _target(
     person = policy.contacts.get(contact)
     if person is None:
         return None
-    channels = tuple(name for name in person.channels if only is None or name in only)
+    chosen = [means for means in person.channels if only is None or means.channel in only]
+    waits = {means.channel: means.after for means in chosen}
     return Target(
-        contact=contact, name=person.name, role=role or person.role, via=via, channels=channels
+        contact=contact,
+        name=person.name,
+        role=role or person.role,
+        via=via,
+        channels=tuple(waits),
+        after=from_the_first(waits),
     )
+
+
+def from_the_first(waits: Mapping[str, timedelta]) -> dict[str, timedelta]:
+    """Waits counted from the first of these means; what is used at once is left out.
+
+    >>> from_the_first({"text": timedelta(minutes=2), "call": timedelta(minutes=4)})
+    {'call': datetime.timedelta(seconds=120)}
+    """
+    first = min(waits.values(), default=timedelta())
+    return {name: after - first for name, after in waits.items() if after > first}

@@ -20,7 +20,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
 from tocsin_policy.document import Policy
-from tocsin_policy.references import Finding, Location, findings, nearest
+from tocsin_policy.references import Finding, Location, findings, nearest, reach_findings
 
 T = TypeVar("T")
 _Marks = CommentedMap | CommentedSeq
@@ -179,6 +179,8 @@ def _checked(plain: dict[str, Any], marks: CommentedMap | None, file: str) -> Po
     except ValidationError as error:
         raise PolicyRefused(_problems(_details(error, Policy), marks, file)) from error
     found = list(findings(policy))
+    if marks is not None:
+        found.extend(reach_findings(policy))
     if found:
         raise PolicyRefused(_problems(found, marks, file))
     return policy

@@ -17,11 +17,12 @@ _LEAST = timedelta(milliseconds=1)
 def scaled(policy: Policy, divisor: float) -> Policy:
     """The policy with what people wait for divided: for demonstrations and rehearsals.
 
-    Divided are escalation levels and their repeats, response targets, update cadences, acknowledge
-    timeouts, what is prolonged, the reopening window, automatic resolution, watching and reviews
-    counted in hours. Not divided are the time limits of playbook steps and their calls: a machine
-    is no faster because people pretend to be. Nor are calendars, nor reviews counted in business
-    days. Durations are kept to a millisecond, and one that is not zero does not become zero.
+    Divided are escalation levels and their repeats, the waits of a contact's means, response
+    targets, update cadences, acknowledge timeouts, what is prolonged, the reopening window,
+    automatic resolution, watching and reviews counted in hours. Not divided are the time limits of
+    playbook steps and their calls: a machine is no faster because people pretend to be. Nor are
+    calendars, nor reviews counted in business days. Durations are kept to a millisecond, and one
+    that is not zero does not become zero.
 
     Raises:
         ValueError: The divisor is not above zero.
@@ -37,6 +38,12 @@ def scaled(policy: Policy, divisor: float) -> Policy:
     escalation = {
         name: tuple(_divided(level, divided, "after", "repeat_every") for level in levels)
         for name, levels in policy.escalation.items()
+    }
+    contacts = {
+        name: held.model_copy(
+            update={"channels": tuple(_divided(each, divided, "after") for each in held.channels)}
+        )
+        for name, held in policy.contacts.items()
     }
     announcements = {
         name: held.model_copy(
@@ -55,6 +62,7 @@ def scaled(policy: Policy, divisor: float) -> Policy:
         **{
             **{name: getattr(policy, name) for name in Policy.model_fields},
             "severities": tuple(_severity(held, divided) for held in policy.severities),
+            "contacts": contacts,
             "escalation": escalation,
             "announcements": announcements,
             "grouping": grouping,

@@ -40,6 +40,8 @@ VARIABLES: Mapping[str, str] = {
     "impact": "who feels it, by severity",
     "components": "list of what else is affected",
     "waited": "how long a page was held for office hours",
+    "undelivered": "list of pages nobody could be given, each with name, channel and reason",
+    "worst": "name of the worst severity",
     "channel": "name of the incident's chat channel",
     "ticket": "title of the incident's ticket",
     "commander": "who is incident commander",
@@ -74,6 +76,13 @@ DEFAULTS: Mapping[str, Template] = {
         "\nSeverity: {{ severity }} ({{ reason }})\nOpened: {{ opened_at }}"
         "\nLevel {{ level }}: {{ target }}, {{ role }}"
         "{% if waited %}\nHeld {{ waited }} for office hours{% endif %}\nIncident: {{ incident }}",
+    ),
+    "last_resort": Template(
+        subject="[{{ worst }}] NOBODY COULD BE REACHED about [{{ severity }}] {{ title }}",
+        body="{{ incident }} is open since {{ opened_at }}, and no page of its last level could be "
+        "delivered. {{ target }}, you are the last resort: take it, or find somebody who does."
+        "{% for each in undelivered %}\n{{ each.name }} by {{ each.channel }}: {{ each.reason }}"
+        "{% endfor %}",
     ),
     "opened": Template(
         subject="[{{ severity }}] {{ title }}",

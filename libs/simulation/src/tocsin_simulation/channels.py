@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from notifier.domain.outcomes import Delivered, Outcome, Unknown, Unwell
+from notifier.domain.outcomes import Delivered, Outcome, Refused, Unknown, Unwell
 from notifier.domain.pacing import Asking
 from notifier.ports import Channel, Sending
 from tocsin_contracts.incidents import Purpose
@@ -56,6 +56,8 @@ class FakeChannel:
             attempting(sending)
         if self._world.is_out(self._name):
             return Unwell("provider_error", "503")
+        if self._world.refuses(self._name):
+            return Refused("refused", "403")
         fate = self._world.faults.deliver()
         told = fate.outcome is fates.Outcome.DONE
 
@@ -91,6 +93,7 @@ class Providers(Mapping[str, Channel]):
         self._channels: dict[str, FakeChannel] = {}
         self._seen: set[tuple[str, Purpose, str]] = set()
         self._out_until: dict[str, datetime] = {}
+        self._refuses_until: dict[str, datetime] = {}
 
     def __getitem__(self, name: str) -> Channel:
         if name not in self._channels:
@@ -110,6 +113,15 @@ class Providers(Mapping[str, Channel]):
     def is_out(self, channel: str) -> bool:
         """Whether it answers 503 now."""
         until = self._out_until.get(channel)
+        return until is not None and self._clock.now() < until
+
+    def refuse(self, channel: str, lasts: timedelta) -> None:
+        """Have a provider answer 403 from now on, for so long: what it is sent will never work."""
+        self._refuses_until[channel] = self._clock.now() + lasts
+
+    def refuses(self, channel: str) -> bool:
+        """Whether it answers 403 now."""
+        until = self._refuses_until.get(channel)
         return until is not None and self._clock.now() < until
 
     def accept(self, channel: str, sending: Sending, *, told: bool) -> None:

@@ -8,13 +8,33 @@ from datetime import timedelta
 from escalation_timer.domain.checkpoints import forgettable, snapshots
 from escalation_timer.domain.duty import owed
 from tocsin_casebook import SNAPSHOTS, Casebook, Policies, Reconciler
+from tocsin_contracts.event import Event, Fact
+from tocsin_contracts.incidents import LevelReached
+from tocsin_incident import Change, Early
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.ports import Clock, Publisher
 from tocsin_runtime.publishing import insist
 from tocsin_runtime.records import Outgoing, Record
+from tocsin_runtime.telemetry import counter
+
+_reached = counter("tocsin_levels_reached", "Levels told of, by reason")
 
 CHECKPOINT_RECORDS = 1_000
 """Records of a partition after which a checkpoint is written."""
+
+IN_TIME = "in_time"
+"""Reason of a level whose time had come."""
+
+
+def count_from_zero() -> None:
+    """Show every reason from the start: what appears with its first 1 never increased."""
+    for reason in (IN_TIME, *Early):
+        _reached.add(0, {"reason": str(reason)})
+
+
+def _count(event: Event[Fact], change: Change) -> None:
+    if isinstance(event.fact, LevelReached) and change.ignored is None:
+        _reached.add(1, {"reason": event.fact.reason or IN_TIME})
 
 
 class EscalationTimer:
@@ -34,7 +54,12 @@ class EscalationTimer:
         checkpoint_every: timedelta = timedelta(minutes=1),
     ) -> None:
         self.reconciler = Reconciler(
-            casebook=casebook, policies=policies, publisher=publisher, clock=clock, duty=owed
+            casebook=casebook,
+            policies=policies,
+            publisher=publisher,
+            clock=clock,
+            duty=owed,
+            folded=_count,
         )
         self._casebook = casebook
         self._publisher = publisher

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from escalation_timer.handlers import EscalationTimer
+from escalation_timer.handlers import EscalationTimer, count_from_zero
 from escalation_timer.settings import EscalationTimerSettings
 from tocsin_casebook import INCIDENTS, Casebook, Policies
 from tocsin_runtime.lifecycle import Runtime
@@ -22,6 +22,7 @@ async def wire(runtime: Runtime, settings: EscalationTimerSettings) -> None:
         checkpoint_every=settings.checkpoint_every,
     )
     policies.on_change(handler.reconciler.policy_changed)
+    count_from_zero()
     runtime.consume(handler, (INCIDENTS,))
     runtime.background("agenda", handler.run)
     runtime.background("checkpoints", handler.checkpoints)

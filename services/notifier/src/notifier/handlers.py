@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 
 import structlog
 
 from notifier.domain.bundling import BUNDLED, MOST_BUNDLED, Part, bundle
 from notifier.domain.duty import event_of, owed
+from notifier.domain.means import is_last_resort
 from notifier.domain.outcomes import (
     Delivered,
     Outcome,
@@ -21,7 +23,7 @@ from notifier.domain.outcomes import (
 )
 from notifier.domain.pacing import RATES, Asking, Rate
 from notifier.domain.wanted import unwanted
-from notifier.domain.wording import names_of, sent_late
+from notifier.domain.wording import names_of, said_late, sent_late
 from notifier.ports import Channel, Earlier, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
@@ -63,6 +65,10 @@ class _Call:
     notification: str = field(compare=False)
     attempt: int = field(compare=False)
     taken: bool = field(default=False, compare=False)
+
+
+_BundleKey = tuple[str, str, bool]
+"""Account, person, and whether it is of the worst severity, which waits for nothing else."""
 
 
 class _Lane:
@@ -120,7 +126,7 @@ class Notifier:
         self._instance = instance
         self._made: dict[str, int] = {}
         self._lanes: dict[str, _Lane] = {}
-        self._bundles: dict[tuple[str, str], list[_Call]] = {}
+        self._bundles: dict[_BundleKey, list[_Call]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._number = 0
         self.reconciler = Reconciler(
@@ -178,6 +184,7 @@ class Notifier:
                 continue
             self._made[held.notification] = held.attempts
             self._number += 1
+            rank = _rank(in_force.policy, state, held)
             call = _Call(rank, self._number, state.incident, held.notification, held.attempts)
             named = in_force.policy.channels.get(held.channel)
             endpoint = named.endpoint if named is not None else held.channel
@@ -227,7 +234,7 @@ class Notifier:
 
     async def _bundled(self, call: _Call, asking: Asking) -> None:
         """Make the call if the person may be reached now; else wait with others, as one."""
-        key = (asking.account, asking.person or "")
+        key = (asking.account, asking.person or "", asking.urgent)
         waiting = self._bundles.get(key)
         if waiting is not None and len(waiting) < MOST_BUNDLED:
             waiting.append(call)
@@ -240,7 +247,7 @@ class Notifier:
             calls = self._bundles[key] = [call]
             self._group.create_task(self._bundle(key, calls, asking))
 
-    async def _bundle(self, key: tuple[str, str], calls: list[_Call], asking: Asking) -> None:
+    async def _bundle(self, key: _BundleKey, calls: list[_Call], asking: Asking) -> None:
         await self._hold_off(calls, asking)
         if self._bundles.get(key) is calls:
             del self._bundles[key]
@@ -298,7 +305,7 @@ class Notifier:
         named = in_force.policy.channels.get(held.channel)
         if named is None:
             return None
-        rank = severity_rank(in_force.policy, state.severity)
+        rank = _rank(in_force.policy, state, held)
         rate = self._rates.get(named.endpoint) or RATES[named.kind]
         person = None
         if held.target is not None and named.kind in BUNDLED:
@@ -311,6 +318,7 @@ class Notifier:
         if held.target is not None:
             contact = policy.contacts.get(held.target.contact)
         room, ticket = names_of(state, policy)
+        late_by = self._clock.now() - _owed_at(held)
         return Sending(
             notification=held.notification,
             incident=state.incident,
@@ -319,13 +327,14 @@ class Notifier:
             provider_key=held.provider_key,
             attempt=held.attempts,
             severity=state.severity,
-            severity_rank=severity_rank(in_force.policy, state.severity),
+            severity_rank=_rank(policy, state, held),
             opened_at=state.opened_at,
             target=held.target,
             address=contact.email if contact is not None else None,
             phone=contact.phone if contact is not None else None,
             handle=contact.slack if contact is not None else None,
-            message=sent_late(held.message, self._clock.now() - held.requested_at),
+            message=sent_late(held.message, late_by),
+            late=said_late(late_by),
             title=state.title,
             service=state.service,
             status=str(state.status),
@@ -381,7 +390,7 @@ class Notifier:
     ) -> facts.NotificationDelivered:
         late_by = None
         if held.purpose is Purpose.PAGE:
-            waited = self._clock.now() - held.requested_at
+            waited = self._clock.now() - _owed_at(held)
             late_by = waited if waited.total_seconds() > _LATE else None
         return facts.NotificationDelivered(
             notification=call.notification,
@@ -405,6 +414,15 @@ def _parts(call: _Call) -> tuple[str, str]:
     return call.notification, str(call.attempt)
 
 
+def _owed_at(held: Notification) -> datetime:
+    return held.due_at or held.requested_at
+
+
+def _rank(policy: Policy, state: IncidentState, held: Notification) -> int:
+    """Place of the severity a message is of; that nobody could be reached is of the worst."""
+    return 0 if is_last_resort(state, held) else severity_rank(policy, state.severity)
+
+
 def _urgent(rank: int, held: Notification) -> bool:
     return rank == 0 and held.purpose is Purpose.PAGE
 
@@ -415,7 +433,8 @@ def _one(sendings: Sequence[Sending]) -> Sending:
     if len(sendings) == 1:
         return worst
     parts = [
-        Part(one.severity_rank, one.incident, one.message.subject, one.link) for one in sendings
+        Part(one.severity_rank, one.incident, one.message.subject, one.link, one.late)
+        for one in sendings
     ]
     return replace(
         worst,

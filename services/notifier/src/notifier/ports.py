@@ -45,6 +45,7 @@ class Sending:
         labels: Labels that it gives it.
         earlier: What this channel delivered of this incident before, oldest first.
         bundled: Notifications of the messages it stands for, if it stands for several.
+        late: By how much it is late, in words; empty if it is not.
     """
 
     notification: str
@@ -72,6 +73,7 @@ class Sending:
     labels: tuple[str, ...] = ()
     earlier: tuple[Earlier, ...] = ()
     bundled: tuple[str, ...] = ()
+    late: str = ""
 
     @property
     def identity(self) -> str:

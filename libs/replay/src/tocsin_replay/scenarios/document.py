@@ -56,10 +56,15 @@ class AStep(Part):
 
 
 class Outage(Part):
-    """A provider that answers 503 for so long."""
+    """A provider that answers 503 for so long.
+
+    Attributes:
+        refused: It answers 403 instead: a message it is sent will never work.
+    """
 
     channel: Name
     lasts: Duration = Field(alias="for")
+    refused: bool = False
 
 
 _HAPPENINGS = (

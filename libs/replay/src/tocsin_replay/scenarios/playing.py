@@ -167,7 +167,9 @@ class _World:
     async def _fail(self, given: Given) -> None:
         if given.fail is not None:
             endpoint = self.policy.channels[given.fail.channel].endpoint
-            self.system.providers.fail(endpoint, given.fail.lasts)
+            providers = self.system.providers
+            fails = providers.refuse if given.fail.refused else providers.fail
+            fails(endpoint, given.fail.lasts)
 
     async def _drill(self, given: Given) -> None:
         name = str(given.drill)

@@ -63,7 +63,9 @@ def _given(given: Given) -> str:
         case "payload":
             return f"payload {given.payload} from {given.source}"
         case "fail" if given.fail is not None:
-            return f"{given.fail.channel} answers 503 for {format_duration(given.fail.lasts)}"
+            status = 403 if given.fail.refused else 503
+            lasts = format_duration(given.fail.lasts)
+            return f"{given.fail.channel} answers {status} for {lasts}"
         case "assign" if given.assign is not None:
             return f"{by}{given.assign.contact} becomes {given.assign.role}"
         case ("approve" | "reject") as said:

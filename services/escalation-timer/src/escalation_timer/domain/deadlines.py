@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from tocsin_incident import IncidentState, Status
+from tocsin_incident import Early, IncidentState, Status, lost
 from tocsin_incident.state import Asked, RemediationStatus, StepStatus
 from tocsin_policy import (
     Cadence,
@@ -35,6 +35,7 @@ class Kind(StrEnum):
     """What a deadline is for."""
 
     LEVEL = "level"
+    LAST_RESORT = "last_resort"
     ACKNOWLEDGEMENT = "acknowledgement"
     RESPONSE_TARGET = "response_target"
     UPDATE = "update"
@@ -45,7 +46,14 @@ class Kind(StrEnum):
 
 
 _WITHHELD = frozenset(
-    {Kind.LEVEL, Kind.ACKNOWLEDGEMENT, Kind.UPDATE, Kind.PUBLIC_UPDATE, Kind.STEP}
+    {
+        Kind.LEVEL,
+        Kind.LAST_RESORT,
+        Kind.ACKNOWLEDGEMENT,
+        Kind.UPDATE,
+        Kind.PUBLIC_UPDATE,
+        Kind.STEP,
+    }
 )
 """What asks for people, and waits while an incident is muted."""
 
@@ -59,7 +67,8 @@ class Deadline:
         repeat: How often that level was told before.
         waited: How long it is held for somebody to be at work.
         step: Remediation and step, for `Kind.STEP`.
-        reason: Why a level comes before its time, where a person asked for it: `asked`.
+        reason: Why a level comes before its time, if it does.
+        asked: Who asked for it, if a person did.
     """
 
     kind: Kind
@@ -82,7 +91,7 @@ def deadlines(state: IncidentState, policy: Policy) -> tuple[Deadline, ...]:
     if severity is None:
         return ()
     found: list[Deadline] = []
-    if state.status is Status.OPEN:
+    if state.status is Status.OPEN and not state.quiet:
         found.extend(_levels(state, policy, severity))
         found.extend(_response_target(state, policy, severity))
     if state.status is Status.ACKNOWLEDGED:
@@ -114,7 +123,7 @@ def _levels(state: IncidentState, policy: Policy, severity: Severity) -> Iterato
         yield asked
     passed = asked.level.number if asked is not None and asked.level is not None else 0
     for planned in _planned(state, policy, severity):
-        if planned.level is not None and planned.level.number > passed:
+        if planned.level is None or planned.level.number > passed:
             yield planned
 
 
@@ -146,7 +155,14 @@ def _asked(state: IncidentState, policy: Policy) -> Deadline | None:
 
 
 def _planned(state: IncidentState, policy: Policy, severity: Severity) -> Iterator[Deadline]:
+    """Levels that come, and what comes if the last of them reached nobody.
+
+    When nobody of a level can be reached, waiting for an answer is waiting for nothing: the next
+    level is due as soon as its people may be asked.
+    """
     before: datetime | None = None
+    # What does not page may have nobody to reach.
+    nobody = lost(state) if severity.pages else None
     for level in levels_for(policy, state.severity):
         reached_at = _reached_at(state, level)
         if reached_at is not None:
@@ -158,8 +174,25 @@ def _planned(state: IncidentState, policy: Policy, severity: Severity) -> Iterat
         if level.number <= state.level:
             continue
         due_at, waited = _level_due(state, policy, severity, level, before)
+        reason = ""
+        if nobody is not None:
+            early_at = _soonest(state, policy, severity, level, nobody.since)
+            if early_at < due_at:
+                due_at, waited, reason = early_at, timedelta(), str(nobody.reason)
+            nobody = None
         before = due_at
-        yield Deadline(Kind.LEVEL, due_at, level, waited=waited)
+        yield Deadline(Kind.LEVEL, due_at, level, waited=waited, reason=reason)
+    if nobody is not None:
+        yield Deadline(Kind.LAST_RESORT, nobody.since, reason=Early.LAST_RESORT)
+
+
+def _soonest(
+    state: IncidentState, policy: Policy, severity: Severity, level: Level, at: datetime
+) -> datetime:
+    """The first instant from `at` on at which a level may ask for its people."""
+    hours = level.hours or severity.hours
+    begins_at = askable(policy, severity, hours, _begins_at(state, policy))
+    return _at_work(policy, severity, hours, max(at, begins_at))
 
 
 def _reached_at(state: IncidentState, level: Level) -> datetime | None:

@@ -11,8 +11,8 @@ from tocsin_contracts import incidents as facts
 from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.event import Basis, Event, event_id
 from tocsin_contracts.incidents import IncidentFact, Target
-from tocsin_incident import IncidentState
-from tocsin_policy import Cadence, Level, Policy, resolve
+from tocsin_incident import IncidentState, gave_up_at
+from tocsin_policy import Cadence, Level, Policy, from_the_first, resolve
 
 SOURCE = "tocsin/escalation-timer"
 
@@ -89,19 +89,54 @@ def _level_reached(
         by=asked.by if asked is not None else None,
         text=asked.reason if asked is not None else "",
     )
+    # One that came while the incident was muted was ignored; this is another.
+    return _of_level(state, fact, now, *((rfc3339(asked.at),) if asked is not None else ()))
+
+
+def _of_level(
+    state: IncidentState, fact: facts.LevelReached, now: datetime, *more: str
+) -> Event[IncidentFact]:
     # How many levels were reached before tells a second raise to the same severity, which
     # starts its levels again, from the first.
-    return _event(
-        state,
-        fact,
-        now,
-        str(state.generation),
-        state.severity,
-        str(level.number),
-        str(len(state.levels)),
-        # One that came while the incident was muted was ignored; this is another.
-        *((rfc3339(asked.at),) if asked is not None else ()),
+    parts = (str(fact.generation), fact.severity, str(fact.level), str(len(state.levels)))
+    return _event(state, fact, now, *parts, *more)
+
+
+def _last_resort(
+    state: IncidentState, policy: Policy, deadline: Deadline, now: datetime, basis: Basis
+) -> Event[IncidentFact]:
+    """One more level, of those who are told when nobody else could be.
+
+    It is written though the policy names nobody: that nobody was reached is news by itself.
+    """
+    fact = facts.LevelReached(
+        basis=basis,
+        level=state.level + 1,
+        generation=state.generation,
+        severity=state.severity,
+        due_at=deadline.due_at,
+        targets=_by_others(state, _people(policy, state, policy.last_resort or (), now)),
+        reason=deadline.reason,
     )
+    return _of_level(state, fact, now)
+
+
+def _by_others(state: IncidentState, targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    """The targets by channels that have not failed; by all of theirs where every one has."""
+    failed = {
+        held.channel
+        for held in state.notifications.values()
+        if held.generation == state.generation and gave_up_at(held) is not None
+    }
+    return tuple(
+        _by(target, [name for name in target.channels if name not in failed] or target.channels)
+        for target in targets
+    )
+
+
+def _by(target: Target, channels: Sequence[str]) -> Target:
+    waits = {name: target.after.get(name, timedelta()) for name in channels}
+    return target.model_copy(update={"channels": tuple(channels), "after": from_the_first(waits)})
 
 
 def _told(state: IncidentState, policy: Policy, level: Level, first: int) -> tuple[str, ...]:
@@ -129,9 +164,7 @@ def _awake(policy: Policy, state: IncidentState, targets: tuple[Target, ...]) ->
     if severity is None or severity.pages:
         return targets
     return tuple(
-        target.model_copy(
-            update={"channels": tuple(name for name in target.channels if not _wakes(policy, name))}
-        )
+        _by(target, [name for name in target.channels if not _wakes(policy, name)])
         for target in targets
     )
 
@@ -157,6 +190,8 @@ def _fact(
     match deadline.kind:
         case Kind.LEVEL:
             return None
+        case Kind.LAST_RESORT:
+            return _last_resort(state, policy, deadline, now, basis)
         case Kind.RESPONSE_TARGET:
             missed = facts.ResponseTargetMissed(
                 basis=basis,

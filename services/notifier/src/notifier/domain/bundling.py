@@ -22,12 +22,17 @@ _MOST_LINES = 20
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One message of a bundle."""
+    """One message of a bundle.
+
+    Attributes:
+        late: By how much it is late; empty if it is not.
+    """
 
     rank: int
     incident: str
     subject: str
     link: str | None
+    late: str = ""
 
 
 def bundle(parts: Sequence[Part]) -> Message:
@@ -43,6 +48,7 @@ def bundle(parts: Sequence[Part]) -> Message:
     worst_first = sorted(parts, key=lambda part: part.rank)
     lines = [
         f"{reply_code(part.incident)} {part.subject} ({part.link or part.incident})"
+        + (f", {part.late} late" if part.late else "")
         for part in worst_first[:_MOST_LINES]
     ]
     if len(worst_first) > _MOST_LINES:

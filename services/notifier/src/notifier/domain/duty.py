@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from notifier.domain.outcomes import Unknown, retry_at
 from notifier.domain.redacting import redacted
 from notifier.domain.speaking import owes
-from notifier.domain.wanted import Wanted, unwanted, wanted
+from notifier.domain.wanted import Wanted, next_means_at, unwanted, wanted
 from notifier.domain.wording import message_for
 from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
@@ -19,6 +19,8 @@ from tocsin_incident import IncidentState
 from tocsin_incident.state import Notification, NotificationStatus
 
 SOURCE = "tocsin/notifier"
+
+_AT_ONCE = timedelta(seconds=5)
 
 
 def owed(
@@ -41,10 +43,10 @@ def owed(
         redact: Blanks out what must not be told. What is told stands in the log, too.
     """
     writer = _Writer(state, in_force, now, end)
-    for want in wanted(state, in_force.policy):
+    for want in wanted(state, in_force.policy, now):
         if want.notification not in state.notifications and _owes(in_force, want):
             _request(writer, state, in_force, want, now, redact)
-    next_at: datetime | None = None
+    next_at = next_means_at(state, now)
     for held in state.notifications.values():
         due_at = _go_on(writer, state, held, now, instance)
         if due_at is not None and (next_at is None or due_at < next_at):
@@ -105,9 +107,18 @@ def _request(
             kind=_kind(in_force, want),
             provider_key=want.provider_key,
             message=redacted(message_for(state, in_force.policy, want, now), redact),
+            reason=want.reason,
+            due_at=_owed_before(want, now),
         ),
         want.notification,
     )
+
+
+def _owed_before(want: Wanted, now: datetime) -> datetime | None:
+    """When it was owed, unless that is now: what takes a moment is not late."""
+    if want.due_at is None or now - want.due_at < _AT_ONCE:
+        return None
+    return want.due_at
 
 
 def _go_on(

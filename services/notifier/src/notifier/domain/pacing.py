@@ -74,7 +74,8 @@ class Asking:
         if not self.urgent:
             taken[f"noise:{self.account}"] = self.rate.share(NOISE)
         if self.person is not None:
-            taken[f"person:{self.person}"] = PERSON
+            # The worst has room of its own: what else pages a person does not hold it up.
+            taken[f"{'urgent' if self.urgent else 'person'}:{self.person}"] = PERSON
         return taken
 
 

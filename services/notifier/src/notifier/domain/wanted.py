@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from notifier.domain.means import reach
 from tocsin_contracts.ids import derive
 from tocsin_contracts.incidents import Purpose, Target
-from tocsin_incident import IncidentState, Status
+from tocsin_incident import IncidentState, Status, page_id
 from tocsin_incident.state import Level, Notification, NotificationStatus, RemediationStatus
 from tocsin_policy import Announcements, Policy
 
@@ -23,6 +25,8 @@ class Wanted:
         notification: Its id.
         provider_key: What the provider merges repeats by.
         about: What else the message speaks of: the level, the remediation.
+        reason: Why by this channel now, for a further means of a person.
+        due_at: When it was owed, for a page.
     """
 
     notification: str
@@ -32,12 +36,16 @@ class Wanted:
     target: Target | None = None
     level: Level | None = None
     about: str = ""
+    reason: str = ""
+    due_at: datetime | None = None
 
 
-def wanted(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
-    """Every message the state has ever called for; those requested already are among them."""
+def wanted(state: IncidentState, policy: Policy, now: datetime) -> Iterator[Wanted]:
+    """Every message the state has called for by `now`; those requested already are among them."""
+    if state.status is Status.MUTED:
+        return
     for level in state.levels:
-        yield from _pages(state, level)
+        yield from _pages(state, level, now)
     yield from _announcements(state, policy)
     if state.first_acknowledged_at is not None and state.acknowledged_by is not None:
         yield from _follow_ups(state, Purpose.ACKNOWLEDGED)
@@ -106,17 +114,29 @@ def _to_approve(state: IncidentState) -> Iterator[str]:
             yield remediation.remediation
 
 
-def _pages(state: IncidentState, level: Level) -> Iterator[Wanted]:
+def _pages(state: IncidentState, level: Level, now: datetime) -> Iterator[Wanted]:
     for target in level.targets:
-        for channel in target.channels:
+        for means in reach(state, level, target, now, unwanted).used:
             yield Wanted(
-                notification=_id(state, Purpose.PAGE, level.event, target.contact, channel),
+                notification=page_id(state.incident, level, target.contact, means.channel),
                 purpose=Purpose.PAGE,
-                channel=channel,
+                channel=means.channel,
                 provider_key=provider_key(state, level, target),
                 target=target,
                 level=level,
+                reason=means.reason,
+                due_at=means.due_at,
             )
+
+
+def next_means_at(state: IncidentState, now: datetime) -> datetime | None:
+    """When the next means of anybody is to be used, if nobody answers before."""
+    waits = (
+        reach(state, level, target, now, unwanted).next_at
+        for level in state.levels
+        for target in level.targets
+    )
+    return min(filter(None, waits), default=None)
 
 
 def provider_key(state: IncidentState, level: Level, target: Target) -> str:
@@ -188,6 +208,8 @@ def unwanted(state: IncidentState, held: Notification) -> str | None:
         case Purpose.PAGE:
             if state.status is not Status.OPEN:
                 return str(state.status)
+            if state.quiet:
+                return "muted"
             return None if held.generation == state.generation else "other_generation"
         case Purpose.REMINDER:
             return None if state.status is not Status.CLOSED else str(state.status)

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from notifier.domain.wanted import JOINED, Wanted
 from tocsin_contracts.incidents import Message, Purpose
-from tocsin_incident import IncidentState
+from tocsin_incident import Early, IncidentState, gave_up_at
 from tocsin_incident.state import Step, StepStatus
 from tocsin_policy import (
     Policy,
@@ -21,6 +21,9 @@ from tocsin_policy import (
     values_of,
 )
 from tocsin_policy.document import Naming
+
+LAST_RESORT = "last_resort"
+"""Template of the page that nobody else could be given."""
 
 _MOST_ALERTS = 10
 _LATE = timedelta(minutes=1)
@@ -37,7 +40,8 @@ def message_for(state: IncidentState, policy: Policy, want: Wanted, now: datetim
     if channel is not None:
         stand_in = channel.templates.get(purpose, name) if name == "initial_update" else name
         name = channel.templates.get(name, stand_in)
-    return render(policy, name, _variables(state, policy, want, now), purpose)
+    default = LAST_RESORT if _template(want) == LAST_RESORT else purpose
+    return render(policy, name, _variables(state, policy, want, now), default)
 
 
 def sent_late(message: Message, by: timedelta) -> Message:
@@ -46,15 +50,28 @@ def sent_late(message: Message, by: timedelta) -> Message:
     >>> sent_late(Message(subject="down", body="It is down."), timedelta(minutes=25)).body
     'Sent 25m late.\nIt is down.'
     """
-    if by < _LATE:
+    late = said_late(by)
+    if not late:
         return message
-    late = format_duration(timedelta(minutes=by // timedelta(minutes=1)))
     return message.model_copy(update={"body": f"Sent {late} late.\n{message.body}"})
+
+
+def said_late(by: timedelta) -> str:
+    """By how much a message is late, in words; empty for less than a minute.
+
+    >>> said_late(timedelta(minutes=25, seconds=3)), said_late(timedelta(seconds=59))
+    ('25m', '')
+    """
+    if by < _LATE:
+        return ""
+    return format_duration(timedelta(minutes=by // timedelta(minutes=1)))
 
 
 def _template(want: Wanted) -> str:
     if want.purpose is Purpose.UPDATE and want.about.startswith(JOINED):
         return "joined"
+    if want.level is not None and want.level.reason == Early.LAST_RESORT:
+        return LAST_RESORT
     first = want.purpose is Purpose.UPDATE and want.about in {"1", "public 1"}
     return "initial_update" if first else str(want.purpose)
 
@@ -125,6 +142,8 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         "links": [{"title": link.title, "url": link.url} for link in policy.links],
         "values": _values(state),
         "waited": _waited(want),
+        "worst": policy.severities[0].name,
+        "undelivered": _undelivered(state),
         "firing": state.firing,
         "reason": _reason(state, want),
         "playbook": playbook.title if playbook is not None else "",
@@ -169,6 +188,18 @@ def _values(state: IncidentState) -> list[dict[str, Any]]:
         if found:
             return [{"name": name, "value": value} for name, value in found.items()]
     return []
+
+
+def _undelivered(state: IncidentState) -> list[dict[str, str]]:
+    """Pages of this escalation that failed for good."""
+    return [
+        {"name": held.target.name, "channel": held.channel, "reason": held.reason}
+        for held in state.notifications.values()
+        if held.purpose is Purpose.PAGE
+        and held.generation == state.generation
+        and held.target is not None
+        and gave_up_at(held) is not None
+    ]
 
 
 def _waited(want: Wanted) -> str:
