@@ -152,7 +152,7 @@ COMMAND = urlencode(
 
 
 async def test_a_replayed_signature_is_refused() -> None:
-    door = DoorUnderTest(keys=keys(slack="s"))
+    door = DoorUnderTest(keys=keys(slack="s"), people={"slack:U1": "alice"})
     headers = signed_for_slack(door, COMMAND)
     path = "/v1/webhooks/slack"
     first = await door.send("POST", path, COMMAND, token=None, headers=headers)

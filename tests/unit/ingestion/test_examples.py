@@ -16,6 +16,7 @@ from ingestion.domain.sources.source import Source
 from tocsin_testkit.door import DoorUnderTest
 
 EXAMPLES = Path(__file__).parent / "examples"
+PEOPLE = {"slack:U2CERLKJA": "alice", "slack:U0BOB0000": "bob"}
 
 
 def exchanges(name: str) -> list[dict[str, Any]]:
@@ -37,7 +38,7 @@ def test_every_source_has_an_example_and_every_example_a_source() -> None:
 
 @pytest.mark.parametrize("source", BUILT_IN, ids=lambda source: source.name)
 async def test_what_a_source_sends_becomes_what_its_example_says(source: Source) -> None:
-    door = DoorUnderTest(anonymous=True)
+    door = DoorUnderTest(anonymous=True, people=PEOPLE)
     for exchange in exchanges(source.name):
         known = {seen.id for _, seen in door.observed()}
         answers = len(door.facts("incidents"))
@@ -67,7 +68,7 @@ async def test_what_a_source_sends_becomes_what_its_example_says(source: Source)
 async def test_the_bytes_are_kept_as_they_came_under_the_name_of_their_source(
     source: Source,
 ) -> None:
-    door = DoorUnderTest(anonymous=True)
+    door = DoorUnderTest(anonymous=True, people=PEOPLE)
     sent = []
     for exchange in exchanges(source.name):
         request = exchange["request"]
@@ -87,7 +88,7 @@ async def test_the_bytes_are_kept_as_they_came_under_the_name_of_their_source(
 
 @pytest.mark.parametrize("source", BUILT_IN, ids=lambda source: source.name)
 async def test_a_record_normalised_again_gives_the_same_facts(source: Source) -> None:
-    door = DoorUnderTest(anonymous=True)
+    door = DoorUnderTest(anonymous=True, people=PEOPLE)
     for exchange in exchanges(source.name):
         request = exchange["request"]
         await door.send(

@@ -14,12 +14,13 @@ import uvicorn
 from pydantic import SecretStr
 
 from ingestion.adapters.alertmanager_api import AlertmanagerApi
+from ingestion.adapters.answer_pages import AnswerPages
 from ingestion.adapters.http import HttpDoor
 from ingestion.adapters.lookups import OBSERVATIONS, LogLookups
 from ingestion.domain.authentication import Key
 from ingestion.domain.sources import Sources
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
-from ingestion.ports import Amazon
+from ingestion.ports import Amazon, Replies
 from tocsin_casebook import InForce, Policies, Silences
 from tocsin_contracts.alerts import Observation, Observed
 from tocsin_contracts.event import Event, Fact
@@ -35,6 +36,7 @@ from tocsin_testkit.policies import a_policy
 
 WEBHOOK_TOKEN = "for-alerts"  # noqa: S105 - of tests
 API_TOKEN = "for-people"  # noqa: S105 - of tests
+LINK_KEY = "a key of tests, of thirty-two characters"
 PARTITIONS = 2
 
 
@@ -82,6 +84,8 @@ class DoorUnderTest:
         per_second: float = 1_000_000.0,
         max_body_bytes: int = 100_000,
         log: MemoryLog | None = None,
+        link_keys: Sequence[str] = (LINK_KEY,),
+        replies: Replies | None = None,
     ) -> None:
         self.clock = clock or ManualClock()
         time: Clock = SystemClock() if real_time else self.clock
@@ -98,16 +102,19 @@ class DoorUnderTest:
         api_token = None if anonymous else SecretStr(API_TOKEN)
         webhook_token = None if anonymous else SecretStr(WEBHOOK_TOKEN)
         self._stage = Normaliser(publisher=self.log, policies=known, sources=sources)
+        handler = Door(
+            publisher=self.log,
+            policies=known,
+            clock=time,
+            sources=sources,
+            lookups=self.lookups,
+            people=people,
+        )
         self.door = HttpDoor(
-            Door(
-                publisher=self.log,
-                policies=known,
-                clock=time,
-                sources=sources,
-                lookups=self.lookups,
-                people=people,
-            ),
+            handler,
             time,
+            replies=replies,
+            pages=AnswerPages(handler, self.lookups, time, [SecretStr(key) for key in link_keys]),
             webhook_token=webhook_token,
             api_token=api_token,
             max_body_bytes=max_body_bytes,

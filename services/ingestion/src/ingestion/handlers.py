@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,12 +12,12 @@ from uuid import UUID
 import structlog
 from pydantic import ValidationError
 
-from ingestion.domain.answers import VERBS, Answer, Verb, answer_event
+from ingestion.domain.answers import VERBS, Answer, Handover, Verb, answer_event
 from ingestion.domain.context import Context, Known, Memory, completed
 from ingestion.domain.delivery import Delivery, Given, Malformed, Received
 from ingestion.domain.drilling import drill_webhooks
 from ingestion.domain.normalising import UNCLAIMED, normalise, place_of, urgent
-from ingestion.domain.people import contact_of
+from ingestion.domain.people import contact_of, person_meant, unknown
 from ingestion.domain.sources import Sources
 from ingestion.domain.sources.source import Source, Taken
 from ingestion.ports import Lookups
@@ -25,6 +26,7 @@ from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.event import Cause, Event
 from tocsin_contracts.ids import derive, system_of
 from tocsin_contracts.incidents import IncidentFact
+from tocsin_policy import Policy
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Clock, Publisher
@@ -44,11 +46,36 @@ CONTENT_TYPE = "content-type"
 
 MOST_LABEL_SOURCE = 100
 
-_VERBS = {verb.name: verb for verb in VERBS}
+MOST_NAMED = 10_000
+"""Names of incidents at sources that are remembered; the one named longest ago goes first."""
+
+VERB_OF: Mapping[str, Verb] = {verb.name: verb for verb in VERBS}
+"""Verbs by name."""
 
 
 class UnknownIncident(LookupError):
     """The id names no incident of a system that has a policy."""
+
+
+class UnknownContact(LookupError):
+    """Nobody of the policy is meant, or nobody who can be reached."""
+
+
+class _Unheard(Exception):
+    """An answer reaches nobody; says why."""
+
+
+def reachable(policy: Policy, contact: str) -> None:
+    """Return if somebody of the policy is meant who can be reached.
+
+    Raises:
+        UnknownContact: There is no such contact, or none with a channel.
+    """
+    held = policy.contacts.get(contact)
+    if held is None:
+        raise UnknownContact(f"the policy of {policy.system} knows no contact {contact!r}")
+    if not held.channels:
+        raise UnknownContact(f"{held.name} has no channel to be paged by")
 
 
 class Door:
@@ -78,6 +105,7 @@ class Door:
         self._lookups = lookups
         self._people = people or {}
         self._memory = Memory()
+        self._named: OrderedDict[str, str] = OrderedDict()
 
     async def accept(
         self, source: str, body: bytes, *, content_type: str, traceparent: str | None
@@ -130,6 +158,8 @@ class Door:
             parsed, problem = error.valid, error
         context, unheard = await self._context(parsed, dict(labels or {}), delivery_id)
         delivery = completed(parsed, context, received.received_at)
+        if parsed.named is not None:
+            self._note_name(parsed.named)
         if unheard and not delivery.alerts:
             return Taken(delivery, unheard=unheard)
         topic = RAW_URGENT if urgent(delivery, list(self._policies.all())) else RAW
@@ -195,37 +225,76 @@ class Door:
         answer = delivery.answer
         if answer is None:
             return context, ""
-        contact = self._contact(answer)
-        context = context.model_copy(update={"by": contact})
-        if contact is None and answer.only_contacts:
-            return context, "no policy knows this sender"
-        incident = answer.incident or await self._meant(answer, contact, labels)
-        context = context.model_copy(update={"incident": incident})
-        if incident is None:
-            return context, "no open incident is meant by it"
         try:
-            self._check(incident)
-        except UnknownIncident as error:
+            return await self._answered(answer, context), ""
+        except _Unheard as error:
             return context, str(error)
-        return context, ""
 
-    def _contact(self, answer: Given) -> str | None:
-        """The contact of a policy who answers, by settings or by what policies say of people."""
-        named = self._people.get(f"{answer.via}:{answer.handle or answer.by}")
-        return named or contact_of(self._policies.all(), answer)
+    async def _answered(self, answer: Given, context: Context) -> Context:
+        """What an answer does not say of itself: which incident, who, and to whom.
+
+        Raises:
+            _Unheard: It reaches nobody.
+        """
+        policies = list(self._policies.all())
+        if answer.incident is not None:
+            policies = [self._policy(answer.incident)]
+        people = {
+            policy.system: contact
+            for policy in policies
+            if (contact := contact_of(policy, answer, self._people)) is not None
+        }
+        if not people and answer.only_contacts:
+            raise _Unheard(unknown(answer))
+        incident = answer.incident or await self._meant(answer, people, context.labels)
+        if incident is None:
+            raise _Unheard("no open incident is meant by it")
+        policy = self._policy(incident)
+        by = people.get(policy.system)
+        if by is None and answer.only_contacts:
+            raise _Unheard(unknown(answer))
+        update: dict[str, str | None] = {"incident": incident, "by": by}
+        if answer.verb == "handover":
+            meant = (person_meant(policy, said, answer.via, self._people) for said in answer.to)
+            to = next((contact for contact in meant if contact is not None), None)
+            try:
+                reachable(policy, to or " ".join(answer.to))
+            except UnknownContact as error:
+                raise _Unheard(str(error)) from error
+            update["to"] = to
+        if answer.verb == "severity" and policy.severity(answer.fields["severity"]) is None:
+            raise _Unheard(f"the policy has no severity {answer.fields['severity']!r}")
+        return context.model_copy(update=update)
+
+    def _policy(self, incident: str) -> Policy:
+        try:
+            return self._check(incident)
+        except UnknownIncident as error:
+            raise _Unheard(str(error)) from error
 
     async def _meant(
-        self, answer: Given, contact: str | None, labels: Mapping[str, str]
+        self, answer: Given, people: Mapping[str, str], labels: Mapping[str, str]
     ) -> str | None:
         if answer.fingerprint is not None:
             return await self._holder(answer.fingerprint, labels)
-        if answer.code is None or contact is None or self._lookups is None:
+        if answer.reference is not None:
+            return self._named.get(answer.reference)
+        if answer.code is None or self._lookups is None:
             return None
-        systems = [p.system for p in self._policies.all() if contact in p.contacts]
         found = await asyncio.gather(
-            *(self._lookups.coded(system, answer.code, contact) for system in systems)
+            *(
+                self._lookups.coded(system, answer.code, contact)
+                for system, contact in people.items()
+            )
         )
         return next((incident for incident in found if incident is not None), None)
+
+    def _note_name(self, named: tuple[str, str]) -> None:
+        reference, incident = named
+        self._named[reference] = incident
+        self._named.move_to_end(reference)
+        while len(self._named) > MOST_NAMED:
+            self._named.popitem(last=False)
 
     async def _known(self, identity: str, *, ask: bool) -> Known | None:
         """What is known of an alert; the log is asked only where nothing can be done without."""
@@ -243,13 +312,23 @@ class Door:
         system, _ = place_of(whole.alerts[0], list(self._policies.all()))
         return None if system == UNCLAIMED else await self._lookups.incident(system, identity)
 
-    def _check(self, incident: str) -> None:
+    def contacts(self, incident: str) -> dict[str, str]:
+        """Who can be reached for an incident: name by contact id; nobody without a policy."""
+        try:
+            policy = self._check(incident)
+        except UnknownIncident:
+            return {}
+        return {key: held.name for key, held in policy.contacts.items() if held.channels}
+
+    def _check(self, incident: str) -> Policy:
         try:
             system = system_of(incident)
         except ValueError as error:
             raise UnknownIncident(str(error)) from error
-        if self._policies.get(system) is None:
+        in_force = self._policies.get(system)
+        if in_force is None:
             raise UnknownIncident(f"no policy is in force for system {system!r}")
+        return in_force.policy
 
     async def answer(
         self,
@@ -259,23 +338,31 @@ class Door:
         *,
         idempotency_key: str | None,
         traceparent: str | None,
+        identity: UUID | None = None,
     ) -> str:
         """Id of the answer's fact, once it stands in the log.
 
         Whether it still applies is settled by its place in the log; the fold ignores, with a
         reason, an answer that came too late.
 
+        Args:
+            identity: The fact's id, for an answer that counts once.
+
         Raises:
             UnknownIncident: The id names no incident of a system that has a policy.
+            UnknownContact: It was to be handed over to nobody who can be reached.
             Transient: The log is away; nothing is promised.
         """
-        self._check(incident)
+        policy = self._check(incident)
+        if isinstance(answer, Handover):
+            reachable(policy, answer.contact)
         event = answer_event(
             incident,
             verb.fact(answer),
             now=self._clock.now(),
             idempotency_key=idempotency_key,
             traceparent=traceparent,
+            identity=identity,
         )
         await self._publisher.publish([outgoing(event)])
         return str(event.id)
@@ -394,7 +481,7 @@ def what_it_says(record: Record, sources: Sources) -> Said:
 def _answered(
     given: Given, at: datetime, idempotency_key: str, cause: Cause
 ) -> Event[IncidentFact]:
-    verb = _VERBS[given.verb]
+    verb = VERB_OF[given.verb]
     if given.incident is None:
         raise Poison("no_incident", f"the answer {given.verb!r} is about no incident we know")
     try:

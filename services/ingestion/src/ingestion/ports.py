@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ingestion.domain.context import Known
+from tocsin_incident import IncidentState
 
 
 class Lookups(Protocol):
@@ -26,12 +27,28 @@ class Lookups(Protocol):
         """
         ...
 
+    async def state(self, incident: str) -> IncidentState | None:
+        """How an incident stands, if the log has one that goes on or went on lately.
+
+        Raises:
+            Transient: The log is away.
+        """
+        ...
+
     async def incident(self, system: str, fingerprint: str) -> str | None:
         """The newest open incident of a system in which this alert fires.
 
         Raises:
             Transient: The log is away.
         """
+        ...
+
+
+class Replies(Protocol):
+    """Whoever answered, at the address that their answer brought along."""
+
+    async def tell(self, url: str, words: str) -> None:
+        """Say something to them alone, if they can be reached."""
         ...
 
 

@@ -7,7 +7,10 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from tocsin_contracts.links import LEAST_KEY
 from tocsin_runtime.settings import Duration, RuntimeSettings
+
+AnswerKey = Annotated[SecretStr, Field(min_length=LEAST_KEY)]
 
 
 class SourceKey(BaseModel):
@@ -46,6 +49,11 @@ class IngestionSettings(RuntimeSettings):
     mappings: dict[str, dict[str, object]] = Field(
         default_factory=dict,
         description="Sources of any JSON, by name: CEL expressions, see the page on sources.",
+    )
+    link_keys: tuple[AnswerKey, ...] = Field(
+        (),
+        description="JSON array of keys that links of mails are signed with, 32 characters each at "
+        "least; several while one is replaced. The notifier's TOCSIN_LINK_KEY is among them.",
     )
     people: dict[str, str] = Field(
         default_factory=dict,

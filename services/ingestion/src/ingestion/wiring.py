@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from ingestion.adapters.alertmanager_api import AlertmanagerApi
 from ingestion.adapters.amazon import HttpAmazon
+from ingestion.adapters.answer_pages import AnswerPages
 from ingestion.adapters.http import HttpDoor
 from ingestion.adapters.lookups import OBSERVATIONS, LogLookups
+from ingestion.adapters.slack_replies import SlackReplies
 from ingestion.adapters.tails import KafkaTail
 from ingestion.domain.authentication import Key
 from ingestion.domain.sources import BUILT_IN, Sources
@@ -42,6 +44,8 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     lookups = LogLookups(runtime.reader, runtime.clock, tail)
     amazon = HttpAmazon()
     runtime.on_stop(amazon.stop)
+    replies = SlackReplies()
+    runtime.on_stop(replies.stop)
     handler = Door(
         publisher=runtime.publisher,
         policies=policies,
@@ -63,6 +67,8 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
         per_second=settings.source_rate,
         public_url=settings.public_url,
         amazon=amazon,
+        replies=replies,
+        pages=AnswerPages(handler, lookups, runtime.clock, settings.link_keys),
         api=AlertmanagerApi(
             publisher=runtime.publisher,
             policies=policies,

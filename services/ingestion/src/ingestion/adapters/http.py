@@ -22,6 +22,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ingestion.adapters.alertmanager_api import AlertmanagerApi, not_served
+from ingestion.adapters.answer_pages import ROUTE, AnswerPages
 from ingestion.adapters.bodies import Unreadable, read_body
 from ingestion.adapters.documenting import REFUSALS, Accepted, document
 from ingestion.adapters.senders import Senders
@@ -42,8 +43,8 @@ from ingestion.domain.sources.source import (
     Taken,
     refused,
 )
-from ingestion.handlers import Door, UnknownIncident
-from ingestion.ports import Amazon
+from ingestion.handlers import Door, UnknownContact, UnknownIncident
+from ingestion.ports import Amazon, Replies
 from tocsin_runtime.failures import Poison, Transient
 from tocsin_runtime.ports import Clock
 from tocsin_runtime.telemetry import counter, seconds, span, traceparent
@@ -115,6 +116,8 @@ class HttpDoor:
         accept_timeout: Longest a request waits for the log before it is told to come again.
         read_timeout: Longest a body may take to come.
         api: Alertmanager's own API, to look and to silence.
+        pages: What the links of mails lead to.
+        replies: Tells whoever pressed a button why nothing came of it.
     """
 
     def __init__(
@@ -133,6 +136,8 @@ class HttpDoor:
         public_url: str = "",
         amazon: Amazon | None = None,
         api: AlertmanagerApi | None = None,
+        pages: AnswerPages | None = None,
+        replies: Replies | None = None,
     ) -> None:
         self._door = door
         self._clock = clock
@@ -143,6 +148,7 @@ class HttpDoor:
         self._read_timeout = read_timeout
         self._public_url = public_url.rstrip("/")
         self._amazon = amazon
+        self._replies = replies
         self._senders = Senders(
             door.sources,
             clock,
@@ -154,13 +160,13 @@ class HttpDoor:
             amazon=amazon,
         )
         self._in_hand = 0
-        self.application = self._make(api)
+        self.application = self._make(api, pages)
 
     def in_hand(self) -> int:
         """Requests being taken in now."""
         return self._in_hand
 
-    def _make(self, api: AlertmanagerApi | None) -> FastAPI:
+    def _make(self, api: AlertmanagerApi | None, pages: AnswerPages | None) -> FastAPI:
         made = FastAPI(
             title="Tocsin ingestion",
             version="1",
@@ -178,6 +184,9 @@ class HttpDoor:
         if api is not None:
             for method, path, work in api.routes:
                 made.add_route(path, work, methods=[method])
+        if pages is not None:
+            made.add_route(ROUTE, self._page(pages.look), methods=["GET"])
+            made.add_route(ROUTE, self._page(pages.answer), methods=["POST"])
         router = APIRouter(
             prefix="/v1/incidents/{incident}", dependencies=[Depends(self._authenticated)]
         )
@@ -198,6 +207,17 @@ class HttpDoor:
         made.add_exception_handler(HTTPException, _unserved)
         document(made, self._door.sources)
         return made
+
+    def _page(
+        self, work: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def serve(request: Request) -> Response:
+            try:
+                return await self._limited(lambda: work(request))
+            except _Refused as error:
+                return _error(error.refusal, refused, "Bearer")
+
+        return serve
 
     async def _authenticated(self, authorization: str | None = Header(default=None)) -> None:
         if not bearer_matches(authorization, self._api_token):
@@ -264,6 +284,9 @@ class HttpDoor:
         _accepted.add(len(taken.delivery.alerts), {"source": source.name})
         if taken.unheard:
             _unheard.add(1, {"source": source.name})
+            if self._replies is not None and taken.delivery.respond_to:
+                words = f"Not done: {taken.unheard}."
+                await self._replies.tell(taken.delivery.respond_to, words)
         elif taken.delivery.answer is not None:
             _answered.add(1, {"verb": taken.delivery.answer.verb})
         return source.answered(received, taken)
@@ -363,6 +386,8 @@ class HttpDoor:
                 event = await self._limited(work)
             except UnknownIncident as error:
                 raise _refuse(404, "unknown_incident", str(error), "incident") from error
+            except UnknownContact as error:
+                raise _refuse(422, "unknown_contact", str(error), "contact") from error
             _answered.add(1, {"verb": verb.name})
             return JSONResponse({"status": "accepted", "event": event}, status_code=202)
 

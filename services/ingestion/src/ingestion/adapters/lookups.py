@@ -15,7 +15,7 @@ from ingestion.domain.current import Current, CurrentAlerts
 from tocsin_casebook import Casebook
 from tocsin_contracts.alerts import Observed
 from tocsin_contracts.codec import Undecodable, decode
-from tocsin_contracts.ids import reply_code
+from tocsin_contracts.ids import key_of, reply_code
 from tocsin_incident import IncidentState
 from tocsin_runtime.ports import Clock, Reader
 from tocsin_runtime.records import Record
@@ -77,13 +77,24 @@ class LogLookups:
             )
         )
 
+    async def state(self, incident: str) -> IncidentState | None:
+        """See `Lookups`."""
+        casebook = await self._casebook(key_of(incident))
+        found = casebook.find(incident)
+        return None if found is None else found[1]
+
     async def _live(self, system: str) -> list[IncidentState]:
-        """The open incidents of a system: of its one partition, from the last checkpoint on."""
+        """The open incidents of a system."""
+        casebook = await self._casebook(system)
+        return [s for _, s in casebook.states() if s.key == system and s.status.live]
+
+    async def _casebook(self, key: str) -> Casebook:
+        """The one partition of a key, from the last checkpoint on."""
         self._partitions = self._partitions or await self._reader.partitions(INCIDENTS)
-        hashed: int = murmur2(system.encode())
+        hashed: int = murmur2(key.encode())
         casebook = Casebook(self._reader)
         await casebook.restore(frozenset({(hashed & 0x7FFFFFFF) % self._partitions}))
-        return [s for _, s in casebook.states() if s.key == system and s.status.live]
+        return casebook
 
     async def _catch_up(self) -> None:
         async with self._asking, aclosing(self._tail.news()) as news:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -211,19 +212,21 @@ def answer_event(
     now: datetime,
     idempotency_key: str | None,
     traceparent: str | None,
+    identity: UUID | None = None,
 ) -> Event[IncidentFact]:
     """The event of an answer.
 
     Args:
         idempotency_key: What the caller repeats with a retry; without one, every request is an
             answer of its own (and the fold ignores a second acknowledgement).
+        identity: The event's id, for an answer that counts once whatever it says.
 
     Raises:
         ValueError: `incident` is no incident id.
     """
     once = idempotency_key if idempotency_key is not None else rfc3339(now)
     return Event(
-        id=event_id(fact.TYPE, incident, once, fact.model_dump_json()),
+        id=identity or event_id(fact.TYPE, incident, once, fact.model_dump_json()),
         source=SOURCE,
         subject=incident,
         key=key_of(incident),

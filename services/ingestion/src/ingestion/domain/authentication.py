@@ -172,6 +172,7 @@ class Signature:
         dated: When it was signed, for schemes that say so: an old one is refused.
         must_be_dated: Whether one without a date is refused too.
         once: Header that names the delivery and is the same in every attempt.
+        once_signed: The same from what is signed, where that names it: a header is anybody's.
         retried: Whether the sender repeats an attempt with the same signature.
     """
 
@@ -183,6 +184,7 @@ class Signature:
     dated: Callable[[Received], datetime | None] | None = None
     must_be_dated: bool = True
     once: str | None = None
+    once_signed: Callable[[Received], str] | None = None
     retried: bool = True
 
     @property
@@ -208,6 +210,8 @@ class Signature:
         if undated or (at is not None and abs(now - at) > TOLERANCE):
             raise Unauthenticated("stale_signature", "it was signed too long ago, or too soon")
         once = received.header(self.once) if self.once else ""
+        if self.once_signed is not None:
+            once = self.once_signed(received) or once
         if not once and at is not None:
             once = ",".join(given)
         return Verified(key.labels, once=once[:500] or None, retried=self.retried)

@@ -59,6 +59,7 @@ class Context(Value):
         known: By fingerprint, what the delivery itself does not say.
         incident: What an answer about an alert is about.
         by: Who answers, as the policies know them.
+        to: Who it is handed over to, as the policy knows them.
         delivery: The sender's own id of the delivery: an answer sent twice is one.
     """
 
@@ -66,6 +67,7 @@ class Context(Value):
     known: dict[str, Known] = Field(default_factory=dict)
     incident: str | None = None
     by: str | None = None
+    to: str | None = None
     delivery: str | None = None
 
 
@@ -74,8 +76,12 @@ def completed(delivery: Delivery, context: Context, received_at: datetime) -> De
     alerts = tuple(_completed(seen, context, received_at) for seen in delivery.alerts)
     answer = delivery.answer
     if answer is not None:
+        fields = answer.fields if context.to is None else {**answer.fields, "contact": context.to}
         answer = replace(
-            answer, incident=answer.incident or context.incident, by=context.by or answer.by
+            answer,
+            incident=answer.incident or context.incident,
+            by=context.by or answer.by,
+            fields=fields,
         )
     return replace(delivery, alerts=alerts, answer=answer)
 

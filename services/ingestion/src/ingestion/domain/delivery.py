@@ -84,7 +84,9 @@ class Given:
         incident: The incident, where the source names it.
         fingerprint: Else the alert it is about; the incident that holds it is meant.
         code: Else the reply code of the incident; one that this person was paged for is meant.
+        reference: Else what the source calls the incident, if it said so before (`Delivery.named`).
         handle: What a policy may know the person by: an id, a telephone number.
+        to: What the source calls whom it is handed over to; the first that a policy knows is meant.
         only_contacts: Nobody but a contact of a policy may answer: anyone can send a text.
     """
 
@@ -95,7 +97,9 @@ class Given:
     incident: str | None = None
     fingerprint: str | None = None
     code: str | None = None
+    reference: str | None = None
     handle: str = ""
+    to: tuple[str, ...] = ()
     only_contacts: bool = False
 
 
@@ -108,6 +112,8 @@ class Delivery:
         group_key: The sender's own grouping, as an attribute; it names nothing here.
         answer: What a person said, if this is how a person speaks.
         confirm_url: An address that wants a visit before the sender sends anything.
+        respond_to: An address at which whoever answered hears why it was not done.
+        named: What the source calls an incident of ours, and the incident.
     """
 
     alerts: tuple[Seen, ...] = ()
@@ -115,3 +121,5 @@ class Delivery:
     group_key: str = ""
     answer: Given | None = None
     confirm_url: str | None = None
+    respond_to: str = ""
+    named: tuple[str, str] | None = None

@@ -1,14 +1,18 @@
 """Slack: the command `/incident`, and the buttons under a page.
 
 Format: Slack documentation and `slack_sdk`. Buttons have the verb as `action_id` and the incident
-as `value`. Slack waits three seconds, shows a person what a 200 says and hides every other answer,
-so what is wrong with a command is told with 200.
+as `value`; the list of people and the field for a note have it in their block's id. Slack waits
+three seconds, shows a person what a 200 says and hides every other answer, so what is wrong with a
+command is told with 200, and what is wrong with a button at the `response_url` it brought.
+
+Anyone in the workspace may declare an incident. Only a contact of a policy may answer one.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
@@ -42,16 +46,34 @@ AT = "x-slack-request-timestamp"
 USAGE = (
     'Usage: `/incident declare "what is wrong" severity:critical system:shop`, '
     "`/incident acknowledge INCIDENT`, `/incident resolve INCIDENT [how]`, "
-    "`/incident note INCIDENT what`"
+    "`/incident escalate INCIDENT [why]`, `/incident handover INCIDENT @who`, "
+    "`/incident mute INCIDENT [minutes]`, `/incident unmute INCIDENT`, "
+    "`/incident note INCIDENT what`, `/incident update INCIDENT what`"
 )
 
-_VERBS = {"acknowledge": "acknowledge", "ack": "acknowledge", "resolve": "resolve", "note": "notes"}
-_BUTTONS = {"acknowledge": "acknowledge", "resolve": "resolve"}
+_VERBS = {
+    "acknowledge": "acknowledge",
+    "ack": "acknowledge",
+    "resolve": "resolve",
+    "escalate": "escalate",
+    "handover": "handover",
+    "mute": "mute",
+    "unmute": "unmute",
+    "mitigate": "mitigate",
+    "note": "notes",
+    "update": "updates",
+}
+_WORDLESS = frozenset({"acknowledge", "unmute"})
+_NEED_WORDS = frozenset({"notes", "updates", "handover"})
+_BUTTONS = frozenset({"acknowledge", "resolve", "escalate", "mute", "unmute", "handover", "notes"})
+BLOCK = "tocsin:"
+"""How the id of a block begins that ends in the incident."""
 _PAIR = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*):(.+)", re.DOTALL)
 _QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"'})
 _LONGEST_TITLE = 200
 _LONGEST_COMMAND = 4_000
 _MOST_PAIRS = 20
+_MOST_MINUTES = 24 * 60
 
 
 class _User(Payload):
@@ -62,13 +84,16 @@ class _User(Payload):
 
 class _Action(Payload):
     action_id: str = ""
+    block_id: str = ""
     value: str | None = None
+    selected_user: str | None = None
 
 
 class _Interaction(Payload):
     type: str
     user: _User = _User()
     actions: list[_Action] = Field(default_factory=list)
+    response_url: str = ""
 
 
 def parse(received: Received) -> Delivery:
@@ -86,16 +111,35 @@ def parse(received: Received) -> Delivery:
 
 def _pressed(interaction: _Interaction) -> Delivery:
     for action in interaction.actions:
-        verb = _BUTTONS.get(action.action_id)
-        if verb is not None and action.value:
+        given = _given(action)
+        if given is not None:
             user = interaction.user
             by = user.username or user.name or user.id or "slack"
-            return Delivery(
-                answer=Given(
-                    verb=verb, by=by[:200], via="slack", incident=action.value, handle=user.id
-                )
-            )
+            answer = replace(given, by=by[:200], handle=user.id)
+            return Delivery(answer=answer, respond_to=interaction.response_url)
     return Delivery()
+
+
+def _given(action: _Action) -> Given | None:
+    """What a button, a choice or a typed note says."""
+    verb, value = action.action_id, action.value or ""
+    incident = value
+    fields: dict[str, str] = {}
+    if verb in {"handover", "notes"}:
+        incident = action.block_id.removeprefix(BLOCK).rpartition(":")[2]
+        fields = {"text": short(value, 10_000)} if verb == "notes" else {}
+    chosen = action.selected_user if verb == "handover" else value
+    if verb not in _BUTTONS or not incident or not chosen:
+        return None
+    return Given(
+        verb=verb,
+        by="",
+        via="slack",
+        fields=fields,
+        incident=incident,
+        to=(chosen,) if verb == "handover" else (),
+        only_contacts=True,
+    )
 
 
 def _said(form: dict[str, str]) -> Delivery:
@@ -106,12 +150,32 @@ def _said(form: dict[str, str]) -> Delivery:
     if word == "declare" and len(words) > 1:
         return _declared(words[1:], form, by, user)
     verb = _VERBS.get(word)
-    if verb is None or len(words) < 2 or (verb == "notes" and len(words) < 3):  # noqa: PLR2004
+    if verb is None or len(words) < 2 or (verb in _NEED_WORDS and len(words) < 3):  # noqa: PLR2004
         raise Malformed("invalid_field", "text", USAGE)
-    rest = short(" ".join(words[2:]), 10_000)
-    fields = {"text": rest} if rest and verb != "acknowledge" else {}
+    rest = words[2:]
+    fields: dict[str, str] = {}
+    to: tuple[str, ...] = ()
+    if verb == "mute" and rest and rest[0].isascii() and rest[0].isdigit():
+        minutes, *rest = rest
+        if not 1 <= int(minutes[:9]) <= _MOST_MINUTES:
+            raise Malformed("invalid_field", "text", f"a mute lasts 1 to {_MOST_MINUTES} minutes")
+        fields["minutes"] = minutes
+    if verb == "handover":
+        to = (rest[0],)
+        rest = rest[1:]
+    if rest and verb not in _WORDLESS:
+        fields["text"] = short(" ".join(rest), 10_000)
     return Delivery(
-        answer=Given(verb=verb, by=by, via="slack", fields=fields, incident=words[1], handle=user)
+        answer=Given(
+            verb=verb,
+            by=by,
+            via="slack",
+            fields=fields,
+            incident=words[1],
+            handle=user,
+            to=to,
+            only_contacts=True,
+        )
     )
 
 

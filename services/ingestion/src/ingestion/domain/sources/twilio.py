@@ -2,7 +2,8 @@
 
 Format: Twilio documentation, signature checked against its SDK. A text holds the reply code of the
 incident (`reply_code`), and who sends it must be a contact of a policy: anyone can send a text.
-Of a call, the address that was signed names the incident and the contact.
+Of a call, the address that was signed names the incident and the contact. Twilio dates nothing, so
+a message or a key of a call counts once, by the ids that are signed with it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,24 @@ from ingestion.domain.delivery import Delivery, Given, Malformed, Received
 from ingestion.domain.reading import read_form
 from ingestion.domain.sources.source import Documentation, Refusal, Reply, Source, Taken
 
-HELP = "Reply with the six digits of the page to acknowledge it, or RESOLVE and the six digits."
+HELP = (
+    "Reply with the six digits of the page to acknowledge it. Before them you can say RESOLVE, "
+    "ESCALATE or MUTE; HANDOVER with who, or NOTE with what, behind them."
+)
+DONE = {
+    "acknowledge": "Acknowledged",
+    "resolve": "Resolved",
+    "escalate": "Escalated",
+    "mute": "Muted for an hour",
+    "handover": "Handed over",
+    "notes": "Noted",
+}
 
 _CODE = re.compile(r"(?<!\d)(\d{6})(?!\d)", re.ASCII)
 _RESOLVES = re.compile(r"\b(?:resolved?|done|fixed)\b", re.IGNORECASE)
+_FIRST = re.compile(r"\s*(escalate|mute|hand ?over|note)\b", re.IGNORECASE)
+_KEYS = {"1": "acknowledge", "2": "escalate", "3": "mute", "9": "resolve"}
+_MOST_TEXT = 1_600
 _MOST_FIELDS = 200
 
 
@@ -35,29 +50,45 @@ def parse(received: Received) -> Delivery:
     if found is None:
         raise Malformed("invalid_field", "Body", HELP)
     number = form.get("From", "")[:50]
+    verb = _verb(form["Body"])
+    rest = form["Body"][found.end() :].strip()[:_MOST_TEXT]
+    if verb in {"notes", "handover"} and not rest:
+        raise Malformed("invalid_field", "Body", HELP)
     return Delivery(
         answer=Given(
-            verb="resolve" if _RESOLVES.search(form["Body"]) else "acknowledge",
+            verb=verb,
             by=number or "sms",
             via="sms",
+            fields={"text": rest} if verb in {"notes", "escalate"} and rest else {},
             code=found[1],
             handle=number,
+            to=(rest,) if verb == "handover" else (),
             only_contacts=True,
         )
     )
 
 
+def _verb(body: str) -> str:
+    first = _FIRST.match(body)
+    if first is not None:
+        word = first[1].lower().replace(" ", "")
+        return "notes" if word == "note" else word
+    return "resolve" if _RESOLVES.search(body) else "acknowledge"
+
+
 def _pressed(form: dict[str, str], query: dict[str, str]) -> Delivery:
     contact = query.get("contact", "")[:200]
-    if form.get("Digits") != "1" or "incident" not in query:
+    verb = _KEYS.get(form.get("Digits", ""))
+    if verb is None or "incident" not in query:
         return Delivery()
     return Delivery(
         answer=Given(
-            verb="acknowledge",
+            verb=verb,
             by=contact or form.get("To", "")[:50] or "phone",
             via="phone",
             incident=query["incident"],
             handle=contact,
+            only_contacts=True,
         )
     )
 
@@ -72,7 +103,7 @@ def answered(received: Received, taken: Taken) -> Reply:
         words = "Nothing is changed." if b"Digits=" in received.body else ""
         spoken = bool(words)
     else:
-        done = "Resolved" if answer.verb == "resolve" else "Acknowledged"
+        done = DONE[answer.verb]
         words = f"{done}. Thank you." if spoken else f"{done}: {answer.incident}"
     return _twiml(words, spoken=spoken)
 
@@ -98,6 +129,17 @@ def _signed(received: Received) -> bytes:
     return (received.url + "".join(name + value for name, value in pairs)).encode()
 
 
+def _once(received: Received) -> str:
+    """The message, or the call and the key; an idempotency token is a header that is not signed."""
+    try:
+        form = read_form(received.body)
+    except Malformed:
+        return ""
+    if "MessageSid" in form:
+        return form["MessageSid"][:100]
+    return f"{form['CallSid'][:100]} {form.get('Digits', '')[:10]}" if "CallSid" in form else ""
+
+
 SOURCE = Source(
     name="twilio",
     parse=parse,
@@ -107,6 +149,7 @@ SOURCE = Source(
         digest="sha1",
         base64=True,
         once="i-twilio-idempotency-token",
+        once_signed=_once,
     ),
     answered=answered,
     refused=refused,
