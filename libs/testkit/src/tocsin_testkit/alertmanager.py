@@ -74,24 +74,26 @@ def running_alertmanager(
     token: str = "",
     group_by: str = "alertname",
     receiver: str | None = None,
+    config: str = "",
 ) -> Iterator[Alertmanager]:
     """An Alertmanager with one receiver, until the block ends.
 
     Args:
         webhook: Where its webhook goes, with `token`.
         receiver: Another receiver, as YAML at the depth of its `name`.
+        config: The whole configuration, instead of one made of the above.
     """
     programs = root / ".local" / "debian" / "usr" / "bin"
-    config = folder / "alertmanager.yml"
+    file = folder / "alertmanager.yml"
     inside = receiver or _WEBHOOK.format(url=webhook, token=token)
-    config.write_text(_CONFIG.format(receiver=inside.strip(), group_by=group_by))
+    file.write_text(config or _CONFIG.format(receiver=inside.strip(), group_by=group_by))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     command = [
         *_in_its_own_place(programs),
         str(programs / "prometheus-alertmanager"),
-        f"--config.file={config}",
+        f"--config.file={file}",
         f"--storage.path={folder / 'data'}",
         f"--web.listen-address={address}",
         "--cluster.listen-address=",
