@@ -20,6 +20,7 @@ from tocsin_contracts.event import Event, Fact
 from tocsin_runtime.clock import SystemClock
 from tocsin_simulation.system import published
 from tocsin_simulation.webhooks import a_webhook
+from tocsin_testkit.audited import audited_cluster, said
 from tocsin_testkit.builders import an_alert
 from tocsin_testkit.policies import a_policy
 from tocsin_testkit.real_system import RealSystem
@@ -96,6 +97,7 @@ async def test_nothing_is_lost_when_every_service_is_killed_in_a_storm(
     system = RealSystem(
         stack.bootstrap, stack.ingestion_url, stack.webhook_token, stack.api_token, PARTITIONS
     )
+    began_at = SystemClock().now()
     await system.put_in_force(published(a_policy()))
     services = [(one.name, one.said.pid) for one in stack.status()]
     bodies = webhooks()
@@ -129,3 +131,8 @@ async def test_nothing_is_lost_when_every_service_is_killed_in_a_storm(
     for arrival in receiver.arrivals():
         keys[arrival.kind, arrival.subject].add(arrival.key)
     assert {len(different) for different in keys.values()} == {1}
+
+    audited = await audited_cluster(stack.bootstrap, began_at)
+    assert said(audited) == []
+    assert audited.counts["observations"] >= ALERTS
+    assert audited.counts["pages"] >= len(NAMES)

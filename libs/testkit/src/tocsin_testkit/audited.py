@@ -11,12 +11,18 @@ from tocsin_replay.auditing import Audited, audit
 from tocsin_replay.held import HeldLog
 from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.adapters.kafka_reader import KafkaReader
+from tocsin_runtime.clock import SystemClock
 from tocsin_simulation.system import System
 
 T = TypeVar("T")
 
 LATENESS = timedelta(minutes=10)
 """On a bad day Kafka is away, processes are paused, and levels are told late, once."""
+
+
+LATE_AT_ONCE = timedelta(seconds=30)
+PATIENCE = timedelta(seconds=60)
+BETWEEN = timedelta(seconds=1)
 
 
 class _Whole(HeldLog):
@@ -37,15 +43,23 @@ def unaudited(system: System) -> list[str]:
     return said(_at_once(audit(log, until=system.clock.now(), lateness=LATENESS)))
 
 
-async def audited_cluster(bootstrap: str, since: datetime, until: datetime) -> Audited:
-    """The audit of a running cluster's log.
+async def audited_cluster(bootstrap: str, since: datetime) -> Audited:
+    """The audit of a running cluster's log, once nothing in it is on its way any more.
 
-    Args:
-        until: The present; what is younger than the grace is on its way.
+    Nothing is spared for being young: it is asked again until all is accounted for, or until what
+    is not has had `PATIENCE` to be.
     """
+    clock = SystemClock()
     reader = KafkaReader(KafkaConnection(bootstrap, "tocsin-test-audit"))
+    deadline = clock.monotonic() + PATIENCE.total_seconds()
     try:
-        return await audit(reader, since=since, until=until)
+        while True:
+            audited = await audit(
+                reader, since=since, until=clock.now(), grace=timedelta(), lateness=LATE_AT_ONCE
+            )
+            if audited.holds or clock.monotonic() > deadline:
+                return audited
+            await clock.sleep(BETWEEN)
     finally:
         await reader.stop()
 
