@@ -21,13 +21,13 @@ from typing import Any
 import httpx
 from rich.console import Console
 
-from remediation.domain.duty import RUNNABLE
+from remediation.domain.envelope import by_hand, only_looks
 from tocsin_cli.publishing import publish_policy
 from tocsin_cli.receiver import Arrival, Receiver, channel_settings
 from tocsin_cli.stack.stack import Stack
 from tocsin_contracts.incidents import ProposedStep, Purpose
 from tocsin_incident import IncidentState
-from tocsin_incident.state import Notification, NotificationStatus, StepStatus
+from tocsin_incident.state import Notification, NotificationStatus, Step, StepStatus
 from tocsin_policy import (
     Classification,
     CommandCall,
@@ -404,10 +404,20 @@ class _Demo:
         raise DemoFailed(f"the playbook has no step {self._story.approve!r}")
 
     def _step(self, stack: Stack, incident: str, remediation: str, proposed: ProposedStep) -> None:
-        by_hand = proposed.runner not in RUNNABLE
-        if proposed.approval != "automatic" or by_hand:
+        def held() -> Step | None:
+            return self._rebuilt(stack, incident).remediations[remediation].step(proposed.step)
+
+        def planned() -> bool:
+            step = held()
+            return step is not None and step.plan is not None
+
+        if proposed.planned:
+            self._wait(f"{proposed.step} is planned", planned, 30)
+        step = held()
+        hand = step is not None and by_hand(step)
+        if proposed.approval != "automatic" or hand:
             people = (self._story.by, self._story.second)[: 2 if proposed.approval == "two" else 1]
-            verb = "did" if by_hand else "let run"
+            verb = "did" if hand else "let run"
             self._say(f"[bold]{' and '.join(people)}[/bold] {verb}: {proposed.title}")
             for person in people:
                 body = {"by": person, "remediation": remediation, "step": proposed.step}
@@ -416,9 +426,13 @@ class _Demo:
             self._say(f"runs by itself: [bold]{proposed.title}[/bold]")
 
         def done() -> bool:
-            held = self._rebuilt(stack, incident).remediations[remediation]
-            step = held.step(proposed.step)
-            return step is not None and step.status in {StepStatus.VERIFIED, StepStatus.FINISHED}
+            step = held()
+            if step is None:
+                return False
+            ended = step.status in {StepStatus.FAILED, StepStatus.NOT_VERIFIED}
+            return step.status in {StepStatus.VERIFIED, StepStatus.FINISHED} or (
+                ended and only_looks(step)
+            )
 
         self._wait(f"{proposed.step} is done", done, 30)
 

@@ -37,9 +37,13 @@ from tocsin_runtime.records import Outgoing, Position, Record
 WORLD: tuple[type[Fact], ...] = (
     facts.NotificationDelivered,
     facts.NotificationFailed,
+    facts.RemediationStepPlanned,
+    facts.RemediationStepHeld,
+    facts.RemediationStepReleased,
     facts.RemediationStepFinished,
     facts.RemediationVerified,
     facts.RemediationRolledBack,
+    facts.RemediationLooked,
 )
 """What the world answered: an input, not a decision."""
 
@@ -47,6 +51,8 @@ EITHER: tuple[type[Fact], ...] = (
     facts.NotificationInDoubt,
     facts.NotificationSuperseded,
     facts.RemediationInDoubt,
+    facts.RemediationNotVerified,
+    facts.RemediationUndoFailed,
     facts.RemediationFailed,
 )
 """Owed by the state in some cases, told by the world in others: a call that brought no answer."""
@@ -180,16 +186,17 @@ def _notifier(partition: _Partition) -> None:
     _derive(partition, Writer.NOTIFIER, duty)
 
 
+_STARTS = (facts.RemediationStarted, facts.RemediationUndoStarted)
+
+
 def _remediation(partition: _Partition) -> None:
     def duty(at: int) -> Duty:
-        return partial(
-            remediation_owed, instance=_instance(partition, facts.RemediationStarted, at)
-        )
+        return partial(remediation_owed, instance=_instance(partition, _STARTS, at))
 
     _derive(partition, Writer.REMEDIATION, duty)
 
 
-def _instance(partition: _Partition, kind: type[Any], at: int) -> str:
+def _instance(partition: _Partition, kind: type[Any] | tuple[type[Any], ...], at: int) -> str:
     """Which process decided: the next that names itself, or the last that did."""
     after = (o for o in partition.taken[at:] if isinstance(o.event.fact, kind))
     before = (o for o in reversed(partition.taken[:at]) if isinstance(o.event.fact, kind))

@@ -101,6 +101,9 @@ def _of_step(verb: str, detail: Callable[[Any], str] = lambda _: "") -> _Say:
     return say
 
 
+_SEEN = {True: "as expected", False: "not as expected", None: "nobody could look"}
+
+
 def _person(verb: str, detail: Callable[[Any], str] = lambda _: "") -> _Say:
     return lambda fact, _: (verb, f"{fact.by.name} via {fact.by.via}", detail(fact))
 
@@ -181,7 +184,21 @@ _SAY: dict[type[IncidentFact], _Say] = {
         "remediation",
         f.reason,
     ),
+    facts.RemediationStepPlanned: _of_step(
+        "planned", lambda f: (f.refused and f"by hand: {f.refused}") or ", ".join(f.targets[:3])
+    ),
     facts.RemediationApproved: _of_step("approved"),
+    facts.RemediationAborted: _person("remediation aborted", lambda f: f.reason),
+    facts.RemediationSettled: _of_step(
+        "settled", lambda f: f"{'done' if f.done else 'not done'} {f.text}".strip()
+    ),
+    facts.RemediationStepHeld: _of_step("held", lambda f: f"{f.reason}: {f.detail}"),
+    facts.RemediationStepReleased: _of_step("released", lambda f: f.reason),
+    facts.RemediationNotVerified: _of_step("not verified", lambda f: f.reason),
+    facts.RemediationRollbackBegun: _of_step("rolling back", lambda f: f.reason),
+    facts.RemediationUndoStarted: _of_step("undoing"),
+    facts.RemediationUndoFailed: _of_step("not undone", lambda f: f.reason),
+    facts.RemediationLooked: _of_step("looked at", lambda f: _SEEN[f.as_expected]),
     facts.RemediationRejected: _person("remediation rejected", lambda f: f.reason),
     facts.RemediationStarted: _of_step("started"),
     facts.RemediationStepFinished: _of_step(

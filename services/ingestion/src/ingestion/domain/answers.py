@@ -80,10 +80,40 @@ class Assignment(Answer):
 
 
 class Approval(Answer):
-    """Leave to run a step."""
+    """Leave to run a step.
+
+    Attributes:
+        plan: The plan that was seen; an approval of another than the newest is void.
+    """
 
     remediation: _Name
     step: _Name
+    plan: Annotated[int, Field(ge=1)] | None = None
+
+
+class Abortion(Answer):
+    """A remediation under way is stopped.
+
+    Attributes:
+        undo: Whether what was done is to be undone.
+    """
+
+    remediation: _Name
+    reason: Annotated[str, Field(max_length=10_000)] = ""
+    undo: bool = True
+
+
+class Settlement(Answer):
+    """What a person saw of a step in doubt.
+
+    Attributes:
+        done: Whether it took effect; of an undo, whether it is undone.
+    """
+
+    remediation: _Name
+    step: _Name
+    done: bool
+    text: Annotated[str, Field(max_length=10_000)] = ""
 
 
 class Rejection(Answer):
@@ -151,7 +181,26 @@ def _assign(answer: Assignment) -> IncidentFact:
 
 def _approve(answer: Approval) -> IncidentFact:
     return facts.RemediationApproved(
-        by=answer.person, remediation=answer.remediation, step=answer.step
+        by=answer.person, remediation=answer.remediation, step=answer.step, plan=answer.plan
+    )
+
+
+def _abort(answer: Abortion) -> IncidentFact:
+    return facts.RemediationAborted(
+        by=answer.person,
+        remediation=answer.remediation,
+        reason=answer.reason,
+        undo=answer.undo,
+    )
+
+
+def _settle(answer: Settlement) -> IncidentFact:
+    return facts.RemediationSettled(
+        by=answer.person,
+        remediation=answer.remediation,
+        step=answer.step,
+        done=answer.done,
+        text=answer.text,
     )
 
 
@@ -198,6 +247,8 @@ VERBS: tuple[Verb, ...] = (
     Verb("roles", Assignment, _assign),
     Verb("approve", Approval, _approve),
     Verb("reject", Rejection, _reject),
+    Verb("abort", Abortion, _abort),
+    Verb("settle", Settlement, _settle),
     Verb("severity", SeverityChange, _severity),
     Verb("merge", Merge, _merge),
     Verb("review", Review, lambda answer: facts.Reviewed(by=answer.person, url=answer.url)),
