@@ -163,15 +163,19 @@ def test_without_faults_the_model_is_what_was_recorded(night: Recording) -> None
 
 
 def test_the_same_policy_makes_no_difference_at_all(
-    night: Recording, days: list[Recording]
+    night: Recording, days: list[Recording], calm_days: list[Recording]
 ) -> None:
     fidelity: Counter[str] = Counter()
     for recording in (night, *days):
         found = _compared(recording, recording.policy)
         assert found.same, found.incidents
-        assert found.fidelity["of these found again"] == found.fidelity["incidents recorded"]
         fidelity.update({name: int(count) for name, count in found.fidelity.items()})
+    # What waited for a process that stood still may join another incident when nothing waits.
     assert fidelity["of these with the same severity"] >= 0.9 * fidelity["incidents recorded"]
+    for recording in calm_days:
+        found = _compared(recording, recording.policy)
+        assert found.same, found.incidents
+        assert found.fidelity["of these found again"] == found.fidelity["incidents recorded"]
 
 
 def _another_level(document: dict[str, Any]) -> None:
