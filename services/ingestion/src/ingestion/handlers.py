@@ -18,7 +18,7 @@ from ingestion.domain.delivery import Delivery, Given, Malformed, Received
 from ingestion.domain.drilling import drill_webhooks
 from ingestion.domain.normalising import UNCLAIMED, normalise, place_of, urgent
 from ingestion.domain.people import contact_of, person_meant, unknown
-from ingestion.domain.sources import Sources
+from ingestion.domain.sources import Sources, alertmanager_events
 from ingestion.domain.sources.source import Source, Taken
 from ingestion.ports import Lookups
 from tocsin_casebook import Policies
@@ -509,6 +509,8 @@ def _source(record: Record) -> str:
         "application/cloudevents"
     ):
         return "cloudevents"
+    if alertmanager_events.looks_like_one(record.value):
+        return alertmanager_events.NAME
     return (record.key or b"").decode(errors="replace")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from ingestion.domain.delivery import Delivery, Malformed, Received
 from ingestion.domain.sources import (
     alertmanager,
+    alertmanager_events,
     cloudevents,
     cloudwatch,
     datadog,
@@ -26,6 +27,7 @@ from ingestion.domain.sources.source import Source
 
 BUILT_IN: tuple[Source, ...] = (
     alertmanager.SOURCE,
+    alertmanager_events.SOURCE,
     prometheus.SOURCE,
     pagerduty_events.SOURCE,
     pagerduty_webhooks.SOURCE,
