@@ -41,11 +41,17 @@ from tocsin_runtime.records import Record
 
 log = structlog.get_logger()
 
-WORKERS = 4
+WORKERS = 8
 """Calls under way at once to one endpoint.
 
 Each endpoint has workers of its own, so that a provider that is slow, or wants to be left alone,
 holds up no other.
+"""
+
+MOST_UNTOLD = 64
+"""Outcomes on their way to the log at once; whoever has one more waits.
+
+A worker makes its next call meanwhile, and outcomes that come together are written together.
 """
 
 URGENT_WORKERS = 2
@@ -128,6 +134,7 @@ class Notifier:
         self._lanes: dict[str, _Lane] = {}
         self._bundles: dict[_BundleKey, list[_Call]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._untold = asyncio.Semaphore(MOST_UNTOLD)
         self._number = 0
         self.reconciler = Reconciler(
             casebook=casebook,
@@ -285,7 +292,10 @@ class Notifier:
             healthy = not isinstance(outcome, Unwell | Unknown)
             await self._gate.report(asking.account, healthy=healthy)
         for call, held, _ in made:
-            await self._tell(call, outcome, held)
+            await self._untold.acquire()
+            if self._group is None:
+                raise RuntimeError("calls are made while it runs, and only then")
+            self._group.create_task(self._told(call, outcome, held))
 
     def _unmade(self, call: _Call) -> None:
         # The partition left while the call waited. If it comes back to this process the attempt
@@ -346,6 +356,12 @@ class Notifier:
             labels=policy.naming.ticket_labels,
             earlier=_earlier(state, held),
         )
+
+    async def _told(self, call: _Call, outcome: Outcome, held: Notification) -> None:
+        try:
+            await self._tell(call, outcome, held)
+        finally:
+            self._untold.release()
 
     async def _tell(self, call: _Call, outcome: Outcome, held: Notification) -> None:
         """Tell what became of a call, whoever owns the partition by now.

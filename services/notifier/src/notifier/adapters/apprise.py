@@ -20,7 +20,7 @@ from notifier.domain.outcomes import Delivered, Outcome, Unknown, Unwell
 from notifier.ports import Sending
 from tocsin_contracts.incidents import Purpose
 
-THREADS = 4
+THREADS = 10
 """Calls under way at once; with as many hanging, the next is told to come again."""
 
 _BODY = 10_000
