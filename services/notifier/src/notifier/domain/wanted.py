@@ -17,6 +17,10 @@ JOINED = "joined "
 """How `about` begins for news of alerts that joined, which no person wrote."""
 
 
+PLAYBOOK = "playbook "
+"""How `about` begins where a remediation needs a person."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A message the state calls for.
@@ -60,8 +64,19 @@ def wanted(state: IncidentState, policy: Policy, now: datetime) -> Iterator[Want
         for step in remediation.steps:
             if step.overdue_at is not None:
                 yield from _reminders(state, step.overdue_targets, f"step {step.proposed.step}")
+    yield from _needs_people(state)
     if state.review_reminded:
         yield from _reminders(state, state.review_targets, "review")
+
+
+def _needs_people(state: IncidentState) -> Iterator[Wanted]:
+    """Who is told that a remediation ended without success, or asked about a step in doubt."""
+    for remediation in state.remediations.values():
+        if remediation.tell:
+            status = "in doubt" if remediation.status is RemediationStatus.IN_DOUBT else "failed"
+            what = f"{PLAYBOOK}{remediation.playbook}, step {remediation.because_of}"
+            about = f"{what}: {status}, {remediation.reason}"
+            yield from _reminders(state, remediation.tell, about)
 
 
 def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from notifier.domain.wanted import JOINED, Wanted
+from notifier.domain.wanted import JOINED, PLAYBOOK, Wanted
 from tocsin_contracts.incidents import Message, Purpose
 from tocsin_incident import Early, IncidentState, gave_up_at
 from tocsin_incident.state import Step, StepStatus
@@ -231,7 +231,8 @@ def _waiting_step(state: IncidentState, want: Wanted) -> dict[str, Any]:
 
 def _reason(state: IncidentState, want: Wanted) -> str:
     if want.purpose is Purpose.REMINDER:
-        return f"{want.about} is overdue"
+        needed = want.about.startswith(PLAYBOOK)
+        return f"{want.about}; somebody has to look" if needed else f"{want.about} is overdue"
     return state.reason
 
 
