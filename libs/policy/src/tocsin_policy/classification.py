@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from tocsin_policy.document import Policy, Rule, Threshold
 from tocsin_policy.expressions import misses, values_of
@@ -20,15 +21,18 @@ MOST_NEAR_MISSES = 5
 
 _TITLE = 500
 
+_Missed = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Classification:
     """What a policy says of an alert.
 
+    Why each rule before the one that decided did not fit is worked out when somebody asks: in a
+    storm nobody does.
+
     Attributes:
         components: What else is affected.
-        considered: Rules that came before the one that fitted, each with why it did not.
-        near_misses: Those of them that fitted but for one thing, at most `MOST_NEAR_MISSES`.
     """
 
     severity: str
@@ -40,36 +44,38 @@ class Classification:
     title: str
     reason: str
     components: tuple[str, ...] = ()
-    considered: tuple[tuple[str, str], ...] = ()
-    near_misses: tuple[str, ...] = ()
+    explained: Callable[[], _Missed] = field(default=lambda: ((), ()), compare=False, repr=False)
+
+    @cached_property
+    def _missed(self) -> _Missed:
+        return self.explained()
+
+    @property
+    def considered(self) -> tuple[tuple[str, str], ...]:
+        """Rules that came before the one that fitted, each with why it did not."""
+        return self._missed[0]
+
+    @property
+    def near_misses(self) -> tuple[str, ...]:
+        """Those of them that fitted but for one thing, at most `MOST_NEAR_MISSES`."""
+        return self._missed[1]
 
 
 def classify(
     policy: Policy, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> Classification:
     """What the first rule that fits says; the default severity where none does."""
-    considered: list[tuple[str, str]] = []
-    near: list[str] = []
     values: Mapping[str, float] | None = None
-    for rule, named_otherwise, left in policy.candidates(labels.get("alertname", "")):
-        missed = named_otherwise or next((m for m in left if not m.fits(labels)), None)
-        if missed is not None:
-            held = labels.get(missed.name)
-            shown = "is absent" if held is None else f"is {held[:100]!r}"
-            why = f"{missed} does not fit: {missed.name} {shown}"
-            close = named_otherwise is None and _but_for(missed, left, labels)
-        elif rule.when is None and rule.threshold is None:
-            return _classified(policy, rule, labels, annotations, considered, near)
+    for rule, left in policy.fitting(labels.get("alertname", "")):
+        for matcher in left:
+            if not matcher.fits(labels):
+                break
         else:
-            values = values_of(annotations) if values is None else values
-            said = _missed_value(policy, rule, labels, annotations, values)
-            if said is None:
-                return _classified(policy, rule, labels, annotations, considered, near)
-            why = said
-            close = bool(rule.matchers) or _said_value(policy, rule, values)
-        considered.append((rule.name, why))
-        if close and len(near) < MOST_NEAR_MISSES:
-            near.append(f"{rule.name}: {why}"[:_TITLE])
+            if rule.when is not None or rule.threshold is not None:
+                values = values_of(annotations) if values is None else values
+                if _missed_value(policy, rule, labels, annotations, values) is not None:
+                    continue
+            return _classified(policy, rule, labels, annotations)
     service = labels.get("service")
     return Classification(
         severity=policy.classification.default,
@@ -81,9 +87,36 @@ def classify(
         title=_title(None, labels, annotations),
         reason="no rule fits; the policy's default",
         components=policy.dependents(service),
-        considered=tuple(considered),
-        near_misses=tuple(near),
+        explained=partial(_explain, policy, labels, annotations, None),
     )
+
+
+def _explain(
+    policy: Policy,
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    decided: Rule | None,
+) -> _Missed:
+    """Why each rule before the one that decided did not fit."""
+    considered: list[tuple[str, str]] = []
+    near: list[str] = []
+    values = values_of(annotations)
+    for rule, named_otherwise, left in policy.candidates(labels.get("alertname", "")):
+        if rule is decided:
+            break
+        missed = named_otherwise or next((m for m in left if not m.fits(labels)), None)
+        if missed is not None:
+            held = labels.get(missed.name)
+            shown = "is absent" if held is None else f"is {held[:100]!r}"
+            why = f"{missed} does not fit: {missed.name} {shown}"
+            close = named_otherwise is None and _but_for(missed, left, labels)
+        else:
+            why = _missed_value(policy, rule, labels, annotations, values) or ""
+            close = bool(rule.matchers) or _said_value(policy, rule, values)
+        considered.append((rule.name, why))
+        if close and len(near) < MOST_NEAR_MISSES:
+            near.append(f"{rule.name}: {why}"[:_TITLE])
+    return tuple(considered), tuple(near)
 
 
 def _said_value(policy: Policy, rule: Rule, values: Mapping[str, float]) -> bool:
@@ -140,8 +173,6 @@ def _classified(
     rule: Rule,
     labels: Mapping[str, str],
     annotations: Mapping[str, str],
-    considered: list[tuple[str, str]],
-    near: list[str],
 ) -> Classification:
     service = rule.service or labels.get("service")
     return Classification(
@@ -152,10 +183,9 @@ def _classified(
         customer_facing=rule.customer_facing,
         urgent=rule.urgent,
         title=_title(rule.title, labels, annotations),
-        reason=_reason(policy, rule),
+        reason=policy.reason_of(rule, _reason),
         components=rule.components or policy.dependents(service),
-        considered=tuple(considered),
-        near_misses=tuple(near),
+        explained=partial(_explain, policy, labels, annotations, rule),
     )
 
 

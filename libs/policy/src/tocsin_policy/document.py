@@ -7,7 +7,7 @@ that the operator's settings give a meaning.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -762,6 +762,22 @@ class Policy(Part):
     def _by_alertname(self) -> dict[str, tuple[Candidate, ...]]:
         return {}
 
+    @cached_property
+    def _fitting(self) -> dict[str, tuple[tuple[Rule, tuple[Matcher, ...]], ...]]:
+        return {}
+
+    def fitting(self, alertname: str) -> tuple[tuple[Rule, tuple[Matcher, ...]], ...]:
+        """The rules that alerts of this name may fit, in order, with what is left to try."""
+        known = self._fitting.get(alertname)
+        if known is None:
+            known = tuple(
+                (rule, left) for rule, missed, left in self.candidates(alertname) if missed is None
+            )
+            if len(self._fitting) >= MOST_NAMES:
+                self._fitting.clear()
+            self._fitting[alertname] = known
+        return known
+
     def candidates(self, alertname: str) -> tuple[Candidate, ...]:
         """The rules as they look to alerts of this name, in order.
 
@@ -799,6 +815,16 @@ class Policy(Part):
         """Services that need this one to work, directly or not, in the policy's order."""
         if service not in self.services:
             return ()
+        known = self._dependents.get(service or "")
+        if known is None:
+            known = self._dependents[service or ""] = self._grown(service or "")
+        return known
+
+    @cached_property
+    def _dependents(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def _grown(self, service: str) -> tuple[str, ...]:
         found = {service}
         grown = True
         while grown:
@@ -810,6 +836,17 @@ class Policy(Part):
             found |= more
             grown = bool(more)
         return tuple(name for name in self.services if name in found and name != service)
+
+    @cached_property
+    def _reasons(self) -> dict[int, str]:
+        return {}
+
+    def reason_of(self, rule: Rule, worded: Callable[[Policy, Rule], str]) -> str:
+        """Why a rule of this policy decides, in words; worded once."""
+        known = self._reasons.get(id(rule))
+        if known is None:
+            known = self._reasons[id(rule)] = worded(self, rule)
+        return known
 
     def severity(self, name: str) -> Severity | None:
         """The severity of this name, or `None`."""
