@@ -20,6 +20,8 @@ from tocsin_cli.stack import kafka as kafka_process
 from tocsin_cli.stack import valkey as valkey_process
 from tocsin_cli.stack.kafka import Broker
 from tocsin_cli.stack.valkey import Valkey
+from tocsin_testkit.kubernetes import real as real_kubernetes_api
+from tocsin_testkit.kubernetes.real import RealKubernetes
 from tocsin_testkit.real_kafka import RealKafka
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,6 +58,15 @@ async def kafka(
     own = RealKafka(kafka_bootstrap, f"{test}.{worker_id}.{next(_numbers)}")
     yield own
     await own.delete_created()
+
+
+@pytest.fixture(scope="session")
+def real_kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealKubernetes]:
+    """The API of this run, with its controllers; `make test-kubernetes` has built it before."""
+    programs = real_kubernetes_api.install(ROOT, print)
+    running = real_kubernetes_api.start(programs, tmp_path_factory.mktemp("kubernetes"))
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

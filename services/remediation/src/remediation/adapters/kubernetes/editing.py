@@ -68,18 +68,25 @@ _ROLLING = frozenset({"scale", "rollout_restart", "set_env", "set_resources"})
 
 
 async def changed_object(
-    cluster: Cluster, kind: Kind, before: Document, values: Mapping[str, Value]
+    cluster: Cluster,
+    kind: Kind,
+    before: Document,
+    values: Mapping[str, Value],
+    *,
+    dry_run: bool = False,
 ) -> tuple[Document, Document]:
-    """The object as it was and as it is, once its fields hold these values.
+    """The object as it was and as it is, or would be, once its fields hold these values.
 
     A status that moves meanwhile is no reason to give up; anything else that somebody changed is.
     """
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for _ in range(MOST_ATTEMPTS):
         patch = merge_patch(before, with_values(before, values))
+        if not patch:
+            return before, before
         try:
-            return before, await cluster.patch(kind, before, patch)
+            return before, await cluster.patch(kind, before, patch, dry_run=dry_run)
         except Refused as refused:
-            if refused.reason != "changed_meanwhile" or attempt == MOST_ATTEMPTS:
+            if refused.reason != "changed_meanwhile":
                 raise
         metadata = before["metadata"]
         now = await cluster.get(kind, metadata["name"], metadata.get("namespace"))
@@ -96,9 +103,8 @@ class Editing:
         """By a dry run on the server: defaults, quotas and admission are in the difference."""
         word, kind, before = await _subject(cluster, call)
         values = wanted(call, before, patience.clock.now())
-        patch = merge_patch(before, with_values(before, values))
-        after = await cluster.patch(kind, before, patch, dry_run=True) if patch else before
-        pods, part = await _reach(cluster, call, word, before, changes=bool(patch))
+        before, after = await changed_object(cluster, kind, before, values, dry_run=True)
+        pods, part = await _reach(cluster, call, word, before, changes=after is not before)
         _, name = split(call)
         return Planned(
             targets=(target(call, word, name),),

@@ -55,7 +55,7 @@ class Draining:
         """Who goes, and whose budget forbids it at present."""
         node, pods = await _on_node(cluster, call)
         _refuse_losses(pods)
-        after = await cluster.patch(Node, node, {"spec": {"unschedulable": True}}, dry_run=True)
+        node, after = await changed_object(cluster, Node, node, _CORDONED, dry_run=True)
         blocked = [pod for pod in pods if await _is_blocked(cluster, pod)]
         owners = await _owners(cluster, call, pods)
         lines = [difference(node, after, call.resource or "")]

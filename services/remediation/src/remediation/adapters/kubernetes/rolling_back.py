@@ -11,10 +11,8 @@ from remediation.adapters.kubernetes.failing import Done, Refused
 from remediation.adapters.kubernetes.fields import (
     difference,
     fingerprint,
-    merge_patch,
     pointer,
     value_at,
-    with_values,
 )
 from remediation.adapters.kubernetes.kinds import (
     Deployment,
@@ -58,12 +56,10 @@ class RollingBack:
         """Which revision, and all that it changes."""
         deployment, held = await _subject(cluster, call)
         chosen = _chosen(call, deployment, held)
-        values = _values(chosen)
-        patch = merge_patch(deployment, with_values(deployment, values))
-        after = deployment
-        if patch:
-            after = await cluster.patch(Deployment, deployment, patch, dry_run=True)
-        pods = replicas_of("deployment", deployment) if patch else 0
+        deployment, after = await changed_object(
+            cluster, Deployment, deployment, _values(chosen), dry_run=True
+        )
+        pods = 0 if after is deployment else replicas_of("deployment", deployment)
         revision = f"to revision {revision_of(chosen)} ({named(chosen)})"
         return Planned(
             targets=(target(call, "deployment", named(deployment)),),
