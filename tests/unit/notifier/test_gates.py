@@ -57,9 +57,18 @@ async def test_a_person_is_reached_so_often_by_whatever_account(gate: Gate) -> N
     assert await gate.hold_off(Asking("b", Rate(1, 9), person="bob/sms")) is None
 
 
+async def test_what_is_worst_reaches_a_person_whom_noise_fills(gate: Gate) -> None:
+    for _ in range(PERSON.burst):
+        assert await gate.hold_off(Asking("n", Rate(1, 99), person="carol/sms")) is None
+    assert await gate.hold_off(Asking("n", Rate(1, 99), person="carol/sms")) is not None
+    worst = Asking("n", Rate(1, 99), urgent=True, person="carol/sms")
+    assert await gate.hold_off(worst) is None
+
+
 async def test_a_call_that_waits_takes_no_permit_from_others(gate: Gate) -> None:
     for _ in range(PERSON.burst):
-        assert await gate.hold_off(Asking("x", Rate(1, 9), person="alice/sms")) is None
+        spent = Asking("x", Rate(1, 9), urgent=True, person="alice/sms")
+        assert await gate.hold_off(spent) is None
     full = Asking("y", Rate(HOUR, 2), urgent=True, person="alice/sms")
     for _ in range(5):
         assert await gate.hold_off(full) is not None

@@ -51,7 +51,7 @@ def told(state: IncidentState, policy: Policy) -> list[tuple[str, str]]:
     """(channel, subject) of the updates a state calls for."""
     return [
         (want.channel, message_for(state, policy, want, EPOCH).subject)
-        for want in wanted(state, policy)
+        for want in wanted(state, policy, EPOCH)
         if want.purpose is Purpose.UPDATE
     ]
 
@@ -95,7 +95,7 @@ def test_alerts_that_join_are_told_of_once_an_interval() -> None:
     later = state.model_copy(update={"joined_at": state.opened_at + 5 * MINUTE})
 
     def ids(one: IncidentState) -> set[str]:
-        return {want.notification for want in wanted(one, policy)}
+        return {want.notification for want in wanted(one, policy, EPOCH)}
 
     assert ids(state) == ids(more)
     assert ids(state) != ids(later)

@@ -35,7 +35,7 @@ RIGHT = f"""{GIVEN}  proves: [p0-response]
   want:
     severity: P0
     response_target_missed: 5m
-    pages: [{{ at: 0m, to: oncall-primary }}]
+    pages: [{{ at: 0m, to: oncall-primary }}, {{ at: 4m, to: oncall-primary, by: [phone] }}]
 """
 
 WRONG = f"""{GIVEN}  want:
@@ -68,6 +68,7 @@ def test_each_thing_that_is_not_as_wanted_is_said_with_the_timeline(folder: Path
         "severity",
         "pages",
         "pages",
+        "pages",
         "messages",
         "silent",
         "response_target_missed",
@@ -82,7 +83,7 @@ def test_a_page_nobody_wants_is_a_miss_though_no_page_is_named(folder: Path) -> 
     suite = load_suite(has(folder, f"{GIVEN}  want: {{ severity: P0 }}\n"))
     (held,) = suite.scenarios
     judged = judge(play(suite.policy, held.scenario, held.folder))
-    assert [miss.about for miss in judged.misses] == ["pages"]
+    assert [miss.about for miss in judged.misses] == ["pages", "pages"]
 
 
 @pytest.mark.parametrize(
