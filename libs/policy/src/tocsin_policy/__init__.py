@@ -71,6 +71,7 @@ from tocsin_policy.loader import (
 )
 from tocsin_policy.matchers import Matcher, MatcherError, Operator, matches, parse_matchers
 from tocsin_policy.on_call import OnCall, Shift, gaps, on_call, shifts
+from tocsin_policy.planning import Planned, at_work, begins_at, levels_ahead, told_by
 from tocsin_policy.playbooks import (
     RUNNERS,
     AlertCleared,
@@ -140,6 +141,7 @@ __all__ = [
     "Operator",
     "Override",
     "Parameter",
+    "Planned",
     "Playbook",
     "PlaybookStep",
     "Policy",
@@ -166,7 +168,9 @@ __all__ = [
     "Threshold",
     "Watch",
     "askable",
+    "at_work",
     "beat_due",
+    "begins_at",
     "claim",
     "classify",
     "drill_alert",
@@ -177,6 +181,7 @@ __all__ = [
     "heartbeat_alert",
     "is_open",
     "json_schema",
+    "levels_ahead",
     "levels_for",
     "load_policy",
     "matches",
@@ -197,5 +202,6 @@ __all__ = [
     "scaled",
     "severity_rank",
     "shifts",
+    "told_by",
     "values_of",
 ]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from escalation_timer.domain.deadlines import Deadline, Kind, deadlines, first_level
+from escalation_timer.domain.deadlines import Deadline, Kind, deadlines
 from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.event import Basis, Event, event_id
 from tocsin_contracts.incidents import IncidentFact, Target
 from tocsin_incident import IncidentState, gave_up_at
-from tocsin_policy import Cadence, Level, Policy, from_the_first, resolve
+from tocsin_policy import Cadence, Level, Policy, from_the_first, resolve, told_by
 
 SOURCE = "tocsin/escalation-timer"
 
@@ -69,11 +69,8 @@ def _level_reached(
     level, reached = max(found, key=lambda one: (one[0].number, one[1].repeat))
     numbers = sorted({held.number for held, _ in found})
     asked = reached.asked
-    first = first_level(state, policy).number
     texts = [
-        text
-        for held, _ in sorted(found, key=_by_number)
-        for text in _told(state, policy, held, first)
+        text for held, _ in sorted(found, key=_by_number) for text in told_by(state, policy, held)
     ]
     fact = facts.LevelReached(
         basis=basis,
@@ -137,13 +134,6 @@ def _by_others(state: IncidentState, targets: tuple[Target, ...]) -> tuple[Targe
 def _by(target: Target, channels: Sequence[str]) -> Target:
     waits = {name: target.after.get(name, timedelta()) for name in channels}
     return target.model_copy(update={"channels": tuple(channels), "after": from_the_first(waits)})
-
-
-def _told(state: IncidentState, policy: Policy, level: Level, first: int) -> tuple[str, ...]:
-    """Whom a level tells; in place of the first level's, whom it was handed over to."""
-    if level.number == first and state.handed_to in policy.contacts:
-        return (f"contact:{state.handed_to}",)
-    return level.targets
 
 
 def _by_number(found: tuple[Level, Deadline]) -> tuple[int, int]:
