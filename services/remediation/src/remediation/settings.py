@@ -4,9 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
 from tocsin_runtime.settings import RuntimeSettings
+
+
+class ClusterSettings(BaseModel):
+    """How to reach a Kubernetes cluster: by a kubeconfig, or as the pod's own service account.
+
+    Attributes:
+        context: Of the kubeconfig; absent means its current one.
+        service_account: Folder with `token`, `ca.crt` and `namespace`; absent, and without a
+            kubeconfig, means where Kubernetes mounts it.
+        namespaces: The only ones steps may touch, and then no nodes; empty means all that the
+            credentials allow.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kubeconfig: Path | None = None
+    context: str | None = None
+    service_account: Path | None = None
+    namespaces: frozenset[str] = frozenset()
 
 
 class RemediationSettings(RuntimeSettings):
@@ -42,4 +61,9 @@ class RemediationSettings(RuntimeSettings):
     )
     program_files: int = Field(
         256, ge=16, description="Files a step's program may have open at once."
+    )
+    clusters: dict[str, ClusterSettings] = Field(
+        default_factory=dict,
+        description="JSON object: cluster a policy names -> an object with any of `kubeconfig` and "
+        "`context`, or `service_account`; and `namespaces`, the only ones steps may touch.",
     )

@@ -13,6 +13,7 @@ from remediation.adapters.command_runner import Limits, Program, Programs, Subpr
 from remediation.adapters.guarded import Guarded
 from remediation.adapters.http_exchange import Endpoint, Exchange
 from remediation.adapters.http_runner import HttpxRunner
+from remediation.adapters.kubernetes import Access, KubernetesRunner
 from remediation.handlers import Remediator
 from remediation.ports import Runner
 from remediation.settings import RemediationSettings
@@ -66,8 +67,16 @@ def runners(settings: RemediationSettings, clock: Clock) -> Mapping[str, Runner[
     bare: dict[str, Runner[Any]] = {
         "http": HttpxRunner(exchange, clock),
         "command": SubprocessRunner(programs, clock),
+        "kubernetes": KubernetesRunner(_clusters(settings), clock),
     }
     return {name: Guarded(runner, redact) for name, runner in bare.items()}
+
+
+def _clusters(settings: RemediationSettings) -> dict[str, Access]:
+    return {
+        name: Access(each.kubeconfig, each.context, each.service_account, each.namespaces)
+        for name, each in settings.clusters.items()
+    }
 
 
 def _endpoints(settings: RemediationSettings) -> dict[str, Endpoint]:
