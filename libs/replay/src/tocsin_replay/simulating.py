@@ -362,6 +362,8 @@ class Simulation:
                     self._call(event.subject, event.fact)
                 case facts.NotificationDelivered():
                     self._told(event.subject, event.fact)
+                case facts.RemediationProposed():
+                    self._plan(event.subject, event.fact)
                 case facts.RemediationStarted():
                     self._run(event.subject, event.fact)
                 case _:
@@ -609,6 +611,15 @@ class Simulation:
 
         self._at(self._clock.at + delay, tell)
 
+    def _plan(self, incident: str, fact: facts.RemediationProposed) -> None:
+        """Steps are planned at once; nobody knows what the world would have looked like."""
+        for step in fact.steps:
+            if step.planned:
+                planned = facts.RemediationStepPlanned(
+                    remediation=fact.remediation, step=step.step, plan=1, diff=step.call
+                )
+                self._at(self._clock.at, partial(self._ran, incident, planned))
+
     def _run(self, incident: str, fact: facts.RemediationStarted) -> None:
         """A step runs: it ends as it did then; one that never ran is taken to work."""
         state = self._state(incident)
@@ -624,7 +635,13 @@ class Simulation:
             answers = self._success(state, held.playbook, fact)
         for delay, recorded in answers:
             if isinstance(recorded, IncidentFact):
-                update = {"remediation": fact.remediation, "basis": None, "cause": None}
+                update: dict[str, object] = {
+                    "remediation": fact.remediation,
+                    "basis": None,
+                    "cause": None,
+                }
+                if "attempt" in type(recorded).model_fields:
+                    update["attempt"] = fact.attempt
                 answer = recorded.model_copy(update=update)
                 self._at(self._clock.at + delay, partial(self._ran, incident, answer))
 
@@ -638,6 +655,7 @@ class Simulation:
             succeeded=True,
             reason="assumed",
             evidence=evidence,
+            attempt=fact.attempt,
         )
         in_force = self._policies[0].get(state.system)
         book = in_force.policy.playbooks.get(playbook) if in_force is not None else None
@@ -645,7 +663,10 @@ class Simulation:
         found: list[tuple[timedelta, Fact]] = [(timedelta(0), finished)]
         if step is not None and step.verify is not None:
             verified = facts.RemediationVerified(
-                remediation=fact.remediation, step=fact.step, evidence=evidence
+                remediation=fact.remediation,
+                step=fact.step,
+                attempt=fact.attempt,
+                evidence=evidence,
             )
             found.append((timedelta(0), verified))
         return found
