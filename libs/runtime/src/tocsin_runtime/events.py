@@ -13,7 +13,7 @@ def outgoing(
 ) -> Outgoing:
     """The record to write for an event; `topic` names a lane other than the fact's own topic."""
     wire = codec.encode(event, topic=topic)
-    return Outgoing(wire.topic, wire.key, wire.value, wire.headers, partition)
+    return Outgoing(wire.topic, wire.key, wire.value, wire.headers, partition, event)
 
 
 def decode(record: Record) -> Event[Fact]:
@@ -22,6 +22,8 @@ def decode(record: Record) -> Event[Fact]:
     Raises:
         Poison: It holds none of ours; the reason is the codec's.
     """
+    if isinstance(record.event, Event):
+        return record.event
     try:
         return codec.decode(record.headers, record.value, record.key)
     except codec.Undecodable as error:

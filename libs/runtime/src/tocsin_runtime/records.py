@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ class Record:
         value: The record value, undecoded; `None` is a tombstone.
         headers: In wire order; a name may repeat.
         recorded_at: The record's timestamp (the broker's append time on event topics), UTC.
+        event: What its bytes hold, where the record never left the process that made it: a log in
+            memory hands it on, so that nothing is decoded that was never away.
     """
 
     position: Position
@@ -36,6 +38,7 @@ class Record:
     value: bytes | None
     headers: Headers
     recorded_at: datetime
+    event: object = field(default=None, compare=False, repr=False)
 
     def header(self, name: str) -> bytes | None:
         """The first header of this name, or `None`."""
@@ -48,6 +51,7 @@ class Outgoing:
 
     Attributes:
         partition: Fixed partition, or `None` for Kafka's murmur2 of the key.
+        event: What it was made of.
     """
 
     topic: str
@@ -55,3 +59,4 @@ class Outgoing:
     value: bytes | None
     headers: Headers = ()
     partition: int | None = None
+    event: object = field(default=None, compare=False, repr=False)
