@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 
+from escalation_timer.handlers import LEVELS_REACHED
+from tocsin_cli.delivery_rules import delivery_rules
 from tocsin_policy import Policy, Threshold, load_policy
 from tocsin_policy.alerting import AlertingRule, alerting_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMTOOL = ROOT / ".local" / "debian" / "usr" / "bin" / "promtool"
 RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yaml"))
+OURS = sorted((ROOT / "deploy" / "prometheus").glob("*.yaml"))
 POLICIES = [
     policy
     for policy in map(load_policy, sorted((ROOT / "deploy" / "policies").glob("*/policy.yaml")))
@@ -42,6 +45,49 @@ def test_there_is_a_rule_file_for_every_policy_with_thresholds() -> None:
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
 def test_promtool_finds_nothing_wrong_with_the_generated_rules(file: Path) -> None:
     promtool("check", "rules", "--lint-fatal", str(file))
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda file: file.stem)
+def test_promtool_finds_nothing_wrong_with_the_rules_about_tocsin(file: Path) -> None:
+    promtool("check", "rules", "--lint-fatal", str(file))
+
+
+@pytest.mark.parametrize(
+    ("reason", "alertname"),
+    [
+        ("last_resort", "TocsinNobodyReached"),
+        ("every_means_failed", "TocsinLevelUnreachable"),
+        ("nobody_to_reach", "TocsinLevelUnreachable"),
+        ("in_time", None),
+    ],
+)
+def test_a_page_that_reached_nobody_is_alerted_on_though_it_is_the_first(
+    reason: str, alertname: str | None, tmp_path: Path
+) -> None:
+    rules = delivery_rules()
+    (tmp_path / "rules.yaml").write_text(json.dumps(rules))
+    series = f'{LEVELS_REACHED}_total{{reason="{reason}",instance="a"}}'
+    held = [rule for group in rules["groups"] for rule in group["rules"]]
+    asked = [
+        {
+            "eval_time": "5m",
+            "alertname": rule["alert"],
+            "exp_alerts": [{"exp_labels": rule["labels"], "exp_annotations": rule["annotations"]}]
+            if rule["alert"] == alertname
+            else [],
+        }
+        for rule in held
+    ]
+    trial = {
+        "interval": "1m",
+        "input_series": [{"series": series, "values": "0 0 0 1 1 1"}],
+        "alert_rule_test": asked,
+    }
+    (tmp_path / "tests.yaml").write_text(
+        json.dumps({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [trial]})
+    )
+
+    promtool("test", "rules", str(tmp_path / "tests.yaml"))
 
 
 def on_a_series(rule: AlertingRule) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tocsin_cli.auditing import audit_rules
+from tocsin_cli.delivery_rules import delivery_rules
 from tocsin_contracts.asyncapi import asyncapi_document
 from tocsin_contracts.event import Fact
 from tocsin_contracts.registry import FACTS, TOPICS
@@ -74,6 +75,15 @@ def audit_yaml() -> str:
     return f"# {_NOTE.format(source='tocsin_cli.auditing')}\n{text.getvalue()}"
 
 
+def delivery_yaml() -> str:
+    """`deploy/prometheus/tocsin-delivery.yaml`: what watches whether pages arrive."""
+    yaml = YAML()
+    yaml.width = 4096
+    text = io.StringIO()
+    yaml.dump(delivery_rules(), text)
+    return f"# {_NOTE.format(source='tocsin_cli.delivery_rules')}\n{text.getvalue()}"
+
+
 def topics_md() -> str:
     """The topic table of the docs."""
     lines = [
@@ -126,6 +136,7 @@ def _generated(root: Path) -> dict[str, Callable[[], str]]:
     files: dict[str, Callable[[], str]] = {
         "deploy/kafka/topics.yml": topics_yml,
         "deploy/prometheus/tocsin-audit.yaml": audit_yaml,
+        "deploy/prometheus/tocsin-delivery.yaml": delivery_yaml,
         "docs/generated/topics.md": topics_md,
         "docs/generated/incident-life.md": incident_life_md,
         "docs/generated/settings.md": settings_md,

@@ -17,7 +17,8 @@ from tocsin_runtime.publishing import insist
 from tocsin_runtime.records import Outgoing, Record
 from tocsin_runtime.telemetry import counter
 
-_reached = counter("tocsin_levels_reached", "Levels told of, by reason")
+LEVELS_REACHED = "tocsin_levels_reached"
+_reached = counter(LEVELS_REACHED, "Levels told of, by reason")
 
 CHECKPOINT_RECORDS = 1_000
 """Records of a partition after which a checkpoint is written."""
