@@ -39,6 +39,13 @@ VARIABLES: Mapping[str, str] = {
     "opened_time": "the time it opened, as in 0905",
     "impact": "who feels it, by severity",
     "components": "list of what else is affected",
+    "where": "service, system, and what its alerts have in common: cluster, namespace …",
+    "also_paged": "who else was paged, with their roles",
+    "why_now": "who had a page come before its time, and what they said",
+    "next": "what happens if nobody answers: which level, when, who",
+    "next_level": "number of the next level",
+    "next_at": "when it is told",
+    "next_who": "who that is",
     "waited": "how long a page was held for office hours",
     "undelivered": "list of pages nobody could be given, each with name, channel and reason",
     "worst": "name of the worst severity",
@@ -72,17 +79,17 @@ VARIABLES: Mapping[str, str] = {
 DEFAULTS: Mapping[str, Template] = {
     "page": Template(
         subject="[{{ severity }}] {{ title }}",
-        body="{{ title }}\nSystem: {{ system }}{% if service %}\nService: {{ service }}{% endif %}"
-        "\nSeverity: {{ severity }} ({{ reason }})\nOpened: {{ opened_at }}"
-        "\nLevel {{ level }}: {{ target }}, {{ role }}"
-        "{% if waited %}\nHeld {{ waited }} for office hours{% endif %}\nIncident: {{ incident }}",
-    ),
-    "last_resort": Template(
-        subject="[{{ worst }}] NOBODY COULD BE REACHED about [{{ severity }}] {{ title }}",
-        body="{{ incident }} is open since {{ opened_at }}, and no page of its last level could be "
-        "delivered. {{ target }}, you are the last resort: take it, or find somebody who does."
-        "{% for each in undelivered %}\n{{ each.name }} by {{ each.channel }}: {{ each.reason }}"
-        "{% endfor %}",
+        body="{{ title }}\nWhere: {{ where }}\nSince: {{ opened_at }}"
+        "\nSeverity: {{ severity }}{% if definition %}, {{ definition }}{% endif %}"
+        '\nWhy: rule "{{ rule }}": {{ reason }}'
+        "\nYou: {{ target }}, {{ role }}, level {{ level }}"
+        "{% if why_now %}\nNow: {{ why_now }}{% endif %}"
+        "{% if waited %}\nHeld {{ waited }} for office hours{% endif %}"
+        "{% if also_paged %}\nAlso paged: {{ also_paged }}{% endif %}"
+        "\nNext: {{ next }}"
+        "{% if playbook %}\nPlaybook: {{ playbook }}{% endif %}"
+        "{% for link in links %}\n{{ link.title }}: {{ link.url }}{% endfor %}"
+        "\nIncident: {{ incident }}",
     ),
     "opened": Template(
         subject="[{{ severity }}] {{ title }}",

@@ -8,24 +8,38 @@ from typing import Any
 from jinja2 import TemplateError
 
 from notifier.domain.wanted import JOINED, PLAYBOOK, Wanted
-from tocsin_contracts.incidents import Message, Purpose
+from tocsin_contracts.incidents import Message, Purpose, Target
 from tocsin_incident import Early, IncidentState, gave_up_at
 from tocsin_incident.state import Step, StepStatus
 from tocsin_policy import (
     Policy,
     format_duration,
+    levels_ahead,
     render,
     render_line,
     resolve,
     review_due,
+    told_by,
     values_of,
 )
 from tocsin_policy.document import Naming
+from tocsin_policy.planning import HANDED_OVER
 
 LAST_RESORT = "last_resort"
 """Template of the page that nobody else could be given."""
 
 _MOST_ALERTS = 10
+_MOST_NAMED = 8
+_MOST_LINKS = 20
+_PLACES = ("cluster", "region", "namespace", "job", "instance", "host", "pod")
+_ANNOTATED = {
+    "runbook_url": "Runbook",
+    "runbook": "Runbook",
+    "dashboard_url": "Dashboard",
+    "dashboard": "Dashboard",
+    "panel_url": "Panel",
+}
+"""Annotations that hold an address, and what it is called."""
 _LATE = timedelta(minutes=1)
 
 
@@ -139,7 +153,8 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         "roles": [
             {"name": policy.roles[role].name, "holder": name} for role, name in holders.items()
         ],
-        "links": [{"title": link.title, "url": link.url} for link in policy.links],
+        "links": _links(state, policy),
+        "where": _where(state),
         "values": _values(state),
         "waited": _waited(want),
         "worst": policy.severities[0].name,
@@ -167,12 +182,91 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
             for held in list(state.alerts.values())[:_MOST_ALERTS]
         ],
     }
+    if want.purpose is Purpose.PAGE:
+        variables |= _page(state, policy, want, now)
     if cadence is not None and state.status.live:
         variables["next_update"] = _shown((state.updated_at or now) + cadence.every)
     if severity is not None and state.resolved_at is not None:
         due_at = review_due(policy, severity, state.resolved_at)
         variables["review_due"] = "" if due_at is None else _shown(due_at)
     return variables | _waiting_step(state, want)
+
+
+def _page(state: IncidentState, policy: Policy, want: Wanted, now: datetime) -> dict[str, Any]:
+    """Who else knows of it, why now, and what happens if nobody answers."""
+    level = want.level
+    said: dict[str, Any] = {"also_paged": _also_paged(state, want), "next": _LAST}
+    if level is not None and level.by is not None:
+        verb = "handed it over" if level.reason == HANDED_OVER else "asked for this level"
+        words = f": {level.text}" if level.text else ""
+        said["why_now"] = f"{_name(policy, level.by.name)} {verb}{words}"
+    severity = policy.severity(state.severity)
+    ahead = () if severity is None else levels_ahead(state, policy, severity)
+    following = min(
+        (one for one in ahead if one.level is not None and one.due_at > now),
+        key=lambda one: one.due_at,
+        default=None,
+    )
+    if following is None or following.level is None:
+        return said
+    texts = told_by(state, policy, following.level)
+    conditions = {"customer_facing": "true" if state.customer_facing else "false"}
+    turn = (state.incident, state.generation - 1 + following.repeat)
+    people = resolve(policy, texts, following.due_at, state.roles, conditions, turn)
+    who = _people(people)
+    again = " again" if following.repeat else ""
+    return said | {
+        "next_level": following.level.number,
+        "next_at": _shown(following.due_at),
+        "next_who": who,
+        "next": f"level {following.level.number}{again} at {_shown(following.due_at)} "
+        f"({who or 'nobody can be named yet'}), unless somebody answers",
+    }
+
+
+_LAST = "this is the last level, nobody else is told"
+
+
+def _also_paged(state: IncidentState, want: Wanted) -> str:
+    """Everybody whom the levels of this escalation told, without whom this is for."""
+    told = {
+        target.contact: target
+        for level in state.levels
+        if level.generation == state.generation
+        for target in level.targets
+    }
+    if want.target is not None:
+        told.pop(want.target.contact, None)
+    return _people(tuple(told.values()))
+
+
+def _people(targets: tuple[Target, ...]) -> str:
+    named = [f"{target.name} ({target.role})" for target in targets[:_MOST_NAMED]]
+    more = len(targets) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
+
+
+def _where(state: IncidentState) -> str:
+    """The service and the system, and what all of its alerts say of their place."""
+    held = [one.alert.labels for one in state.alerts.values() if not one.guest]
+    common = [
+        f"{name} {held[0][name]}"
+        for name in _PLACES
+        if held and held[0].get(name) and all(one.get(name) == held[0][name] for one in held)
+    ]
+    first = f"{state.service} of {state.system}" if state.service else state.system
+    return ", ".join((first, *common))
+
+
+def _links(state: IncidentState, policy: Policy) -> list[dict[str, str]]:
+    """The policy's pages, then those the alerts bring: what to do, what to look at."""
+    found = {link.url: link.title for link in policy.links}
+    for held in state.alerts.values():
+        for name, title in _ANNOTATED.items():
+            url = held.alert.annotations.get(name, "")
+            if url.startswith(("https://", "http://")) and len(found) < _MOST_LINKS:
+                found.setdefault(url, title)
+    return [{"title": title, "url": url} for url, title in found.items()]
 
 
 def _text(state: IncidentState, want: Wanted) -> str:
@@ -238,10 +332,12 @@ def _reason(state: IncidentState, want: Wanted) -> str:
 
 def _by(state: IncidentState, policy: Policy, purpose: Purpose) -> str:
     person = state.resolved_by if purpose is Purpose.RESOLVED else state.acknowledged_by
-    if person is None:
-        return ""
-    contact = policy.contacts.get(person.name)
-    return contact.name if contact is not None else person.name
+    return "" if person is None else _name(policy, person.name)
+
+
+def _name(policy: Policy, said: str) -> str:
+    contact = policy.contacts.get(said)
+    return contact.name if contact is not None else said
 
 
 def _shown(instant: datetime) -> str:
