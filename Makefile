@@ -14,6 +14,7 @@ WORKERS ?= 2
 SYNCED := .venv/synced
 KAFKA := .local/kafka/ready
 CLIENTS := .local/debian/usr/bin/prometheus
+KUBERNETES := .local/kubernetes/built
 PROJECTS := pyproject.toml uv.lock $(wildcard libs/*/pyproject.toml services/*/pyproject.toml)
 
 .PHONY: help
@@ -50,7 +51,11 @@ check: setup ## Lint, format, types, imports, generated files
 
 .PHONY: test
 test: setup setup-clients ## The whole suite, real Kafka and Valkey included
-	@$(PYTEST) -n $(WORKERS) --dist loadfile -m "not soak and not bench" $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --dist loadfile -m "not soak and not bench and not kubernetes" $(ARGS)
+
+.PHONY: test-kubernetes
+test-kubernetes: setup $(KUBERNETES) ## Kubernetes steps on a real API, built here from Go (5 min, once)
+	@$(PYTEST) -m kubernetes tests/conformance/test_kubernetes_runner.py tests/kubernetes $(ARGS)
 
 .PHONY: bench
 bench: setup setup-clients ## Benchmarks, beside the raw libraries
@@ -94,6 +99,10 @@ $(SYNCED): $(UV) $(PROJECTS)
 
 $(KAFKA): $(SYNCED) deploy/kafka/pom.xml libs/cli/src/tocsin_cli/stack/kafka.py
 	@$(BIN)/python -m tocsin_cli.stack.kafka
+	@touch $@
+
+$(KUBERNETES): $(SYNCED) deploy/kubernetes-api/go.mod deploy/kubernetes-api/go.sum
+	@$(BIN)/python -m tocsin_testkit.kubernetes.real
 	@touch $@
 
 $(CLIENTS): deploy/clients.sh
