@@ -21,6 +21,7 @@ from tocsin_cli import (
     bundles,
     connection,
     drills,
+    explanations,
     letters,
     notifying,
     policy_comparing,
@@ -68,6 +69,7 @@ postmortems.register(app)
 reports.register(app)
 archives.register(app)
 audits.register(app)
+explanations.register(app)
 whatifs.register(app)
 rosters.register(app, policy_app)
 policy_tests.register(policy_app)

@@ -74,7 +74,7 @@ async def gather(
         found.update((record.position, record) for record in held)
     missing: set[Position] = set()
     while wanted:  # observations, then what they were made of
-        taken = await _at(reader, wanted)
+        taken = await records_at(reader, wanted)
         found.update(taken)
         missing |= wanted - taken.keys()
         wanted = set(_causes(taken.values())) - found.keys() - missing
@@ -155,7 +155,7 @@ def _position(cause: Cause | None) -> Position | None:
     return Position(cause.topic, cause.partition or 0, cause.offset)
 
 
-async def _at(reader: Reader, wanted: Iterable[Position]) -> dict[Position, Record]:
+async def records_at(reader: Reader, wanted: Iterable[Position]) -> dict[Position, Record]:
     """The records at these places, one range for each partition: they lie close together."""
     places: dict[tuple[str, int], list[int]] = {}
     for position in wanted:

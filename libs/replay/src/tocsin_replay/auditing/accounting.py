@@ -12,7 +12,6 @@ from array import array
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from ingestion.domain.sources import Sources
@@ -31,6 +30,7 @@ from tocsin_replay.auditing.findings import (
 from tocsin_replay.auditing.pages import InForce, Pages, Settled
 from tocsin_replay.gathering import DISPOSITIONS
 from tocsin_replay.history import RAW, SEEN
+from tocsin_replay.ranging import span
 from tocsin_replay.reading import INCIDENTS, Progress, read_policies
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
@@ -52,15 +52,6 @@ _MOST_COUNTED = 65_535
 
 _STANDS_IN = frozenset({Outcome.OPENED, Outcome.ATTACHED, Outcome.PAUSED})
 """Outcomes before which a fact about the incident was written."""
-
-
-@runtime_checkable
-class Timed(Protocol):
-    """A reader that finds an instant without reading up to it."""
-
-    async def offset_since(self, topic: str, partition: int, at: datetime) -> int:
-        """Offset of the first record at or after an instant; the end if there is none."""
-        ...
 
 
 async def audit(
@@ -142,13 +133,9 @@ class _Places:
         except LookupError:
             self._widths[topic] = 0  # an archive need not hold every topic
         for number in range(self._widths[topic]):
-            start, end = await self._reader.bounds(topic, number)
-            self._held[topic, number] = (start, end)
+            self._held[topic, number] = await self._reader.bounds(topic, number)
+            start, _ = await span(self._reader, topic, number, self._from(topic))
             self._starts[topic, number] = start
-            at = self._from(topic)
-            if at is not None and start < end and isinstance(self._reader, Timed):
-                found = await self._reader.offset_since(topic, number, at)
-                self._starts[topic, number] = max(start, min(found, end))
 
     def _from(self, topic: str) -> datetime | None:
         if self._since is None or topic in RAW:
