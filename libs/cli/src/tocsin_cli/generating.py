@@ -84,6 +84,17 @@ def delivery_yaml() -> str:
     return f"# {_NOTE.format(source='tocsin_cli.delivery_rules')}\n{text.getvalue()}"
 
 
+def heartbeats_yaml() -> str:
+    """`deploy/prometheus/tocsin-heartbeats.yaml`: what watches the notifiers' heartbeats."""
+    from tocsin_cli.heartbeats import heartbeat_rules  # noqa: PLC0415 - the notifier's libraries
+
+    yaml = YAML()
+    yaml.width = 4096
+    text = io.StringIO()
+    yaml.dump(heartbeat_rules(), text)
+    return f"# {_NOTE.format(source='tocsin_cli.heartbeats')}\n{text.getvalue()}"
+
+
 def topics_md() -> str:
     """The topic table of the docs."""
     lines = [
@@ -137,6 +148,7 @@ def _generated(root: Path) -> dict[str, Callable[[], str]]:
         "deploy/kafka/topics.yml": topics_yml,
         "deploy/prometheus/tocsin-audit.yaml": audit_yaml,
         "deploy/prometheus/tocsin-delivery.yaml": delivery_yaml,
+        "deploy/prometheus/tocsin-heartbeats.yaml": heartbeats_yaml,
         "docs/generated/topics.md": topics_md,
         "docs/generated/incident-life.md": incident_life_md,
         "docs/generated/settings.md": settings_md,

@@ -1,4 +1,4 @@
-"""`tocsin notify test`: whether the channels of a contact work, before they are needed."""
+"""`tocsin notify`: whether channels reach people, before they are needed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tocsin_cli import connection
 from tocsin_cli.exits import Exit, NotFound
 from tocsin_cli.printing import Json, console, print_json
 from tocsin_policy import Policy, load_policy
+from tocsin_runtime.clock import SystemClock
 
 notify = typer.Typer(help="Channels: whether they reach people.", no_args_is_help=True)
 
@@ -64,6 +65,32 @@ def try_contact(
             )
         console.print(table)
     if any(one["outcome"] != "delivered" for one in tried):
+        raise typer.Exit(Exit.FAILED)
+
+
+@notify.command("heartbeats")
+def heartbeats(as_json: Json = False) -> None:
+    """When each channel last took a synthetic page, as the log has it.
+
+    Exit code 1 if one is missing or overdue.
+    """
+    from tocsin_cli.heartbeats import read_pulses, rows  # noqa: PLC0415 - the notifier's libraries
+
+    policies, pulses = asyncio.run(connection.with_reader(read_pulses))
+    found = rows(policies, pulses, SystemClock().now())
+    if as_json:
+        print_json(found)
+    elif not found:
+        console.print("no channel of a policy in force has a heartbeat")
+    else:
+        names = ("system", "channel", "kind", "every", "arrived", "due", "state", "reason")
+        table = Table(*names, box=None)
+        for one in found:
+            colour = {"beating": "green", "no beat yet": "yellow"}.get(one["state"], "red")
+            shown = {**one, "state": f"[{colour}]{one['state']}[/{colour}]"}
+            table.add_row(*(shown[name] for name in names))
+        console.print(table)
+    if any(one["state"] in {"missing", "overdue"} for one in found):
         raise typer.Exit(Exit.FAILED)
 
 
