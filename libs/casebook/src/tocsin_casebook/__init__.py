@@ -1,7 +1,7 @@
 """The incidents and policies a service instance owns: restored, folded, looked up."""
 
 from tocsin_casebook.casebook import INCIDENTS, SNAPSHOTS, Casebook
-from tocsin_casebook.freezes import FREEZES, Freeze, Freezes
+from tocsin_casebook.freezes import FREEZES, Freeze, Freezes, switched
 from tocsin_casebook.policies import InForce, Policies
 from tocsin_casebook.reconciling import Owed, Reconciler
 from tocsin_casebook.silences import Silences
@@ -18,4 +18,5 @@ __all__ = [
     "Policies",
     "Reconciler",
     "Silences",
+    "switched",
 ]

@@ -8,7 +8,8 @@ from datetime import datetime
 
 import structlog
 
-from tocsin_contracts.event import Person
+from tocsin_contracts.codec import rfc3339
+from tocsin_contracts.event import Event, Person, event_id
 from tocsin_contracts.freezes import EVERYTHING, FreezeBegun, FreezeEnded
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
@@ -31,6 +32,21 @@ class Freeze:
     by: Person
     reason: str
     since: datetime
+
+
+def switched(
+    subject: str, by: Person, reason: str, now: datetime, *, on: bool
+) -> Event[FreezeBegun | FreezeEnded]:
+    """The fact that turns the switch, for a system or for `*`."""
+    fact = FreezeBegun(by=by, reason=reason) if on else FreezeEnded(by=by, reason=reason)
+    return Event(
+        id=event_id(fact.TYPE, subject, rfc3339(now)),
+        source=f"tocsin/{fact.WRITER}",
+        subject=subject,
+        key=subject,
+        occurred_at=now,
+        fact=fact,
+    )
 
 
 class Freezes:

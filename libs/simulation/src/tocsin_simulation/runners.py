@@ -48,6 +48,7 @@ class World:
         answers: What a call answers instead, by its text; it has its effect all the same.
         hang: Calls, by their text, that have their effect and never answer.
         looks: What stands at each target, by its text; a plan tells one world from another by it.
+        plans_in: How long a plan takes.
         pods: How much each call touches, by its text.
         runners: A runner for each kind of call.
     """
@@ -57,6 +58,7 @@ class World:
         self.answers: dict[str, Ran | Lost] = {}
         self.hang: set[str] = set()
         self.looks: dict[str, str] = {}
+        self.plans_in = timedelta()
         self.pods: dict[str, int] = {}
         self.happened: list[Callable[[Effect], None]] = []
         self.runners: Mapping[str, Runner[Any]] = {name: _Runner(self, name) for name in RUNNERS}
@@ -84,8 +86,13 @@ class World:
                 return Lost(error.reason)
             return ran(good=False, reason=error.reason, output="refused")
         if what in self.hang:
-            await self._clock.sleep(timedelta(days=365))
+            await self.wait(timedelta(days=365))
         return self.answers.get(what, ran())
+
+    async def wait(self, duration: timedelta) -> None:
+        """Let the world take its time."""
+        if duration:
+            await self._clock.sleep(duration)
 
 
 def ran(*, good: bool = True, reason: str = "", output: str = "ok", **changed: str) -> Ran:
@@ -134,6 +141,7 @@ class _Runner:
     async def plan(self, call: AnyCall, timeout: timedelta) -> Planned | Ran:
         """What it would do to the world as it is."""
         del timeout
+        await self._world.wait(self._world.plans_in)
         target, what = target_of(self._name, call), shown(call)
         looks = self._world.looks.get(target, "as ever")
         return Planned(

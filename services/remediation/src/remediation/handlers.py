@@ -387,10 +387,6 @@ class Remediator:
         if held is None and found.step.proposed.planned and found.definition is not None:
             number = found.step.plan.number + 1 if found.step.plan is not None else 1
             planned = await self._planned(found.definition, found.remediation, number)
-            if not self._is_as_approved(found, planned):
-                changed = Held(WORLD_CHANGED, "the world is not as it was planned upon")
-                await self._write(found.state.incident, _held(found, changed), planned)
-                return
             again = self._find(task)
             if again is None:
                 # The partition left meanwhile; nothing was begun, so it may be had again.
@@ -398,6 +394,10 @@ class Remediator:
                 return
             found = again
             held = self._forbids(found)
+            if held is None and not self._is_as_approved(found, planned):
+                changed = Held(WORLD_CHANGED, "the world is not as it was planned upon")
+                await self._write(found.state.incident, _held(found, changed), planned)
+                return
         if held is not None:
             await self._write(found.state.incident, _held(found, held))
             return
