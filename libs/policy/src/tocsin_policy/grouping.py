@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from tocsin_policy.document import Policy
 from tocsin_policy.matchers import matches
@@ -28,11 +29,13 @@ def group_key(policy: Policy, labels: Mapping[str, str]) -> str:
     group of its own: it must not join what is real, nor what is real a drill.
     """
     names = (*policy.grouping.by, DRILL_LABEL) if DRILL_LABEL in labels else policy.grouping.by
-    return json.dumps(
-        [[name, labels.get(name, "")] for name in names],
-        ensure_ascii=False,
-        separators=(",", ":"),
-    )
+    return _written(names, tuple(labels.get(name, "") for name in names))
+
+
+@lru_cache(maxsize=10_000)
+def _written(names: tuple[str, ...], values: tuple[str, ...]) -> str:
+    pairs = [list(pair) for pair in zip(names, values, strict=True)]
+    return json.dumps(pairs, ensure_ascii=False, separators=(",", ":"))
 
 
 def claim(policies: Iterable[Policy], labels: Mapping[str, str]) -> Claim:

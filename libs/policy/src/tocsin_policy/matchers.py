@@ -38,6 +38,30 @@ class Operator(StrEnum):
     NOT_MATCHES = "!~"
 
 
+MOST_ANSWERS = 4_096
+"""Values whose answer a pattern remembers; labels that patterns ask about have few."""
+
+
+class Pattern:
+    """A compiled RE2 pattern, anchored at both ends."""
+
+    __slots__ = ("_answers", "_compiled")
+
+    def __init__(self, compiled: Any) -> None:  # noqa: ANN401 - re2 has no types
+        self._compiled = compiled
+        self._answers: dict[str, bool] = {}
+
+    def fits(self, value: str) -> bool:
+        """Whether the whole value matches."""
+        known = self._answers.get(value)
+        if known is None:
+            known = self._compiled.fullmatch(value) is not None
+            if len(self._answers) >= MOST_ANSWERS:
+                self._answers.clear()
+            self._answers[value] = known
+        return known
+
+
 @dataclass(frozen=True, slots=True)
 class Matcher:
     """One comparison. A label that is absent has the value `""`."""
@@ -45,7 +69,7 @@ class Matcher:
     name: str
     operator: Operator
     value: str
-    pattern: Any = field(default=None, compare=False, repr=False)
+    pattern: Pattern | None = field(default=None, compare=False, repr=False)
 
     def fits(self, labels: Mapping[str, str]) -> bool:
         """Whether the labels pass."""
@@ -56,9 +80,9 @@ class Matcher:
             case Operator.NOT_EQUAL:
                 return held != self.value
             case Operator.MATCHES:
-                return self.pattern.fullmatch(held) is not None
+                return self.pattern is not None and self.pattern.fits(held)
             case Operator.NOT_MATCHES:
-                return self.pattern.fullmatch(held) is None
+                return self.pattern is not None and not self.pattern.fits(held)
 
     def __str__(self) -> str:
         escaped = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
@@ -133,8 +157,8 @@ def _unescape(raw: str, column: int) -> str:
     return "".join(value)
 
 
-def compile_pattern(pattern: str, column: int = 1) -> Any:  # noqa: ANN401 - re2 has no types
-    """The compiled RE2 pattern; match with `fullmatch`, for it is anchored at both ends.
+def compile_pattern(pattern: str, column: int = 1) -> Pattern:
+    """The compiled RE2 pattern, anchored at both ends.
 
     Raises:
         MatcherError: RE2 refuses it; back-references and look-around do not exist there.
@@ -142,7 +166,7 @@ def compile_pattern(pattern: str, column: int = 1) -> Any:  # noqa: ANN401 - re2
     options = re2.Options()
     options.log_errors = False
     try:
-        return re2.compile(f"(?:{pattern})", options)  # type: ignore[no-untyped-call]
+        return Pattern(re2.compile(f"(?:{pattern})", options))  # type: ignore[no-untyped-call]
     except re2.error as error:
         detail = error.args[0]
         shown = detail.decode(errors="replace") if isinstance(detail, bytes) else str(detail)

@@ -37,7 +37,7 @@ from ingestion.domain.sources.prometheus import RESOLVE_TIMEOUT, form_error, uns
 from ingestion.domain.sources.source import RETRY_AFTER_SECONDS, Reply
 from tocsin_casebook import Policies, Silences
 from tocsin_policy import Matcher, MatcherError, Silence, matches, parse_matchers
-from tocsin_policy.matchers import compile_pattern
+from tocsin_policy.matchers import Pattern, compile_pattern
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.failures import Transient
 from tocsin_runtime.ports import Clock, Publisher
@@ -230,7 +230,7 @@ class AlertmanagerApi:
             muted = bool(self._silences.book.muting(alert.labels, now))
             if not wanted["silenced" if muted else "active"]:
                 continue
-            if receiver is not None and receiver.fullmatch(alert.system) is None:
+            if receiver is not None and not receiver.fits(alert.system):
                 continue
             if matches(filters, alert.labels):
                 chosen.append(alert)
@@ -340,7 +340,7 @@ def _filters(request: Request) -> tuple[Matcher, ...]:
     return tuple(found)
 
 
-def _receiver(request: Request) -> Any:  # noqa: ANN401 - re2 has no types
+def _receiver(request: Request) -> Pattern | None:
     text = request.query_params.get("receiver")
     if not text:
         return None

@@ -72,7 +72,7 @@ def allowed(parameter: Parameter, value: str) -> bool:
         return value in parameter.one_of
     if _PLAIN.fullmatch(value) is None or any(part in value for part in _MEANS_MORE):
         return False
-    return compile_pattern(parameter.pattern or "").fullmatch(value) is not None
+    return compile_pattern(parameter.pattern or "").fits(value)
 
 
 def filled(step: PlaybookStep, values: Mapping[str, str]) -> PlaybookStep:
