@@ -98,3 +98,30 @@ def test_a_file_that_is_no_utf_8_is_refused_at_its_byte(tmp_path: Path) -> None:
     [problem] = refused.value.problems
     assert (problem.line, problem.column) == (2, 10)
     assert problem.message == "no UTF-8: byte 0xeb; save the file as UTF-8"
+
+
+MEANS = ["mail", {"channel": "text", "after": "2m"}]
+
+
+def test_a_means_with_a_wait_comes_back_from_a_document_and_the_schema_knows_both_ways() -> None:
+    document = policy_document(the_shop())
+    document["channels"]["mail"] = {"kind": "email", "endpoint": "mail"}
+    document["channels"]["text"] = {"kind": "sms", "endpoint": "text"}
+    document["contacts"]["alice"]["channels"] = MEANS
+    policy = parse_policy(document)
+
+    assert policy.contacts["alice"].channel_names == ("mail", "text")
+    assert policy_document(policy)["contacts"]["alice"]["channels"] == MEANS
+    assert parse_policy(policy_document(policy)) == policy
+    schema = jsonschema_rs.validator_for(json_schema())
+    schema.validate(document)
+    document["contacts"]["alice"]["channels"] = [{"channel": "text", "aftr": "2m"}]
+    assert not schema.is_valid(document)
+
+
+def test_a_policy_that_was_in_force_stays_so_though_a_means_of_it_has_no_address() -> None:
+    document = policy_document(the_shop())
+    document["channels"]["mail"] = {"kind": "email", "endpoint": "mail"}
+    document["contacts"]["alice"]["channels"] = ["mail"]
+
+    assert parse_policy(document).contacts["alice"].channel_names == ("mail",)

@@ -342,11 +342,11 @@ class _Demo:
             raise DemoFailed(f"ingestion answered {response.status_code}: {response.text}")
 
     def _pages(self, level: Level, at: datetime) -> set[tuple[str, str, int]]:
-        """(kind, endpoint, how many) of what a level must bring to the receiver."""
+        """(kind, endpoint, how many) of what a level must bring to the receiver at once."""
         counted: Counter[tuple[str, str]] = Counter()
         conditions = {"customer_facing": str(self._classified().customer_facing).lower()}
         for target in resolve_targets(self._policy, level, at, conditions=conditions):
-            for name in target.channels:
+            for name in (each for each in target.channels if each not in target.after):
                 channel = self._policy.channels[name]
                 counted[_heard_as(channel.kind), channel.endpoint] += 1
         return {(kind, endpoint, count) for (kind, endpoint), count in counted.items()}

@@ -14,7 +14,7 @@ from escalation_timer.domain.deadlines import Deadline, deadlines
 from tocsin_cli.printing import Json, console, print_json
 from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.ids import incident_id
-from tocsin_contracts.incidents import Opened
+from tocsin_contracts.incidents import Opened, Target
 from tocsin_incident import IncidentState, fold
 from tocsin_policy import (
     Classification,
@@ -166,7 +166,13 @@ def _people(policy: Policy, state: IncidentState, one: Deadline) -> Iterator[str
         return
     conditions = {"customer_facing": "true" if state.customer_facing else "false"}
     for target in resolve_targets(policy, one.level, one.due_at, conditions=conditions):
-        yield f"{target.name} ({', '.join(target.channels) or 'no channel'})"
+        yield f"{target.name} ({', '.join(_means(target)) or 'no channel'})"
+
+
+def _means(target: Target) -> Iterator[str]:
+    for channel in target.channels:
+        after = target.after.get(channel)
+        yield channel if after is None else f"{channel} after {format_duration(after)}"
 
 
 def _document(

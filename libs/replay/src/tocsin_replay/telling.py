@@ -73,6 +73,16 @@ def _names(targets: tuple[Target, ...]) -> str:
     return ", ".join(f"{target.name} ({target.role})" for target in targets)
 
 
+def _why(level: facts.LevelReached) -> str:
+    """Why a level was told before its time, if it was."""
+    if not level.reason:
+        return ""
+    reason = level.reason.replace("_", " ")
+    if level.by is None:
+        return f", early: {reason}"
+    return f", {reason} by {level.by.name} {level.text}".rstrip()
+
+
 def _about(
     verb: str, detail: Callable[[Any], str] = lambda _: ""
 ) -> Callable[[Any, IncidentState | None], _Said]:
@@ -147,7 +157,7 @@ _SAY: dict[type[IncidentFact], _Say] = {
         f"due {f.due_at:%H:%M:%S}"
         + (f", skipped {', '.join(map(str, f.skipped))}" if f.skipped else "")
         + (f", held {f.waited} for office hours" if f.waited else "")
-        + (f", {f.reason.replace('_', ' ')} by {f.by.name} {f.text}".rstrip() if f.by else ""),
+        + _why(f),
     ),
     facts.EscalationRequested: _person("asked for the next level", lambda f: f.reason),
     facts.HandedOver: _person("handed over", lambda f: f"to {f.contact} {f.reason}".strip()),
@@ -170,7 +180,7 @@ _SAY: dict[type[IncidentFact], _Say] = {
         f"due {f.due_at:%H:%M:%S}",
     ),
     facts.ReviewDue: lambda f, _: ("review due", _names(f.targets), f"due {f.due_at:%H:%M:%S}"),
-    facts.NotificationRequested: _about("owed"),
+    facts.NotificationRequested: _about("owed", lambda f: f.reason.replace("_", " ")),
     facts.NotificationAttempted: _about("attempting", lambda f: f"attempt {f.attempt}"),
     facts.NotificationDelivered: _about("delivered", lambda f: f"attempt {f.attempt}"),
     facts.NotificationFailed: _about("failed", _outcome),
