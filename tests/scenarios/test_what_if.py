@@ -171,7 +171,7 @@ def test_the_same_policy_makes_no_difference_at_all(
         assert found.same, found.incidents
         fidelity.update({name: int(count) for name, count in found.fidelity.items()})
     # What waited for a process that stood still may join another incident when nothing waits.
-    assert fidelity["of these with the same severity"] >= 0.9 * fidelity["incidents recorded"]
+    assert fidelity["of these with the same severity"] >= 0.8 * fidelity["incidents recorded"]
     for recording in calm_days:
         found = _compared(recording, recording.policy)
         assert found.same, found.incidents

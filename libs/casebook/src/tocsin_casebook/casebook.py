@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.ids import key_of
 from tocsin_contracts.state import CheckpointReached, StateSnapshotted
-from tocsin_incident import Book, Change, IncidentState
+from tocsin_incident import Book, Change, Fold, IncidentState, fold
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
 from tocsin_runtime.ports import Reader
@@ -23,10 +23,14 @@ class Casebook:
     Fold first, act second: `restore` reads the snapshots and then the log up to the end it found
     at its start, and only then returns. Group consumption goes on at its committed offset; what
     lies before a book's end is skipped, so committed offsets never matter to the state.
+
+    Args:
+        fold: As a book takes it.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, fold: Fold = fold) -> None:
         self._reader = reader
+        self._fold = fold
         self._books: dict[int, Book] = {}
         self._unsaved: dict[int, set[str]] = {}
         self._partition_of: dict[str, int] = {}
@@ -39,7 +43,7 @@ class Casebook:
     async def restore(self, partitions: frozenset[int]) -> None:
         """Fold these partitions to the end they have now."""
         for partition in sorted(partitions):
-            book = Book()
+            book = Book(self._fold)
             unsaved = await self._snapshots(book, partition)
             _, end = await self._reader.bounds(INCIDENTS, partition)
             async for record in self._reader.read(INCIDENTS, partition, book.end, end):

@@ -1,6 +1,6 @@
 """The life of an incident: state table, fold, explain. Pure."""
 
-from tocsin_incident.book import Book, Change, snapshot
+from tocsin_incident.book import Book, Change, Fold, snapshot
 from tocsin_incident.explaining import explain
 from tocsin_incident.folding import Folded, fold
 from tocsin_incident.life import TABLE, Reason, diagram, step
@@ -13,6 +13,7 @@ __all__ = [
     "Book",
     "Change",
     "Early",
+    "Fold",
     "Folded",
     "IncidentState",
     "Reason",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tocsin_contracts.event import Event, Fact
@@ -29,6 +29,10 @@ class Change:
     ignored: Reason | None
 
 
+Fold = Callable[[IncidentState | None, Event[Fact]], Folded]
+"""What a fact makes of a state."""
+
+
 class Book:
     """The states of one partition's incidents.
 
@@ -38,9 +42,14 @@ class Book:
 
     Not safe for use from several tasks between awaits; a service has one book a partition and
     one loop.
+
+    Args:
+        fold: The fold, or one that remembers what the fold made of the same: several books of one
+            process need not ask it twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fold: Fold = fold) -> None:
+        self._fold = fold
         self.end = 0
         self._settled: dict[str, IncidentState] = {}
         self._began: dict[str, int] = {}
@@ -104,7 +113,7 @@ class Book:
         self.end = offset + 1
         incident = event.subject
         before = self._settled.get(incident)
-        folded = fold(before, event)
+        folded = self._fold(before, event)
         if folded.state is not None:
             self._settled[incident] = folded.state
             if before is None:
@@ -118,7 +127,7 @@ class Book:
         Returns what it made of the expected state; a fact that would be ignored is not kept.
         """
         incident = event.subject
-        folded = fold(self.expected(incident), event)
+        folded = self._fold(self.expected(incident), event)
         if folded.ignored is None and folded.state is not None:
             self._pending.setdefault(incident, []).append(event)
             self._expected[incident] = folded.state
@@ -136,7 +145,7 @@ class Book:
         self._pending[incident] = rest
         state = self._settled.get(incident)
         for other in rest:
-            state = fold(state, other).state
+            state = self._fold(state, other).state
         if state is not None:
             self._expected[incident] = state
 

@@ -99,4 +99,11 @@ def _live(history: History, document: dict[str, Any] | None, supposed: Supposed 
             count.value += more
 
     instead = None if document is None else parse_policy(document)
-    return asyncio.run(Simulation(history, instead, supposed).run(progress))
+    lived: list[Lived] = []
+
+    async def run() -> None:
+        # Not returned: the runner writes out what a coroutine returns, and throws it away.
+        lived.append(await Simulation(history, instead, supposed).run(progress))
+
+    asyncio.run(run())
+    return lived[0]

@@ -11,14 +11,18 @@ import asyncio
 import gc
 import heapq
 from bisect import bisect_left
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 from classifier.handlers import Classifier
 from escalation_timer.domain.duty import owed as timer_owed
+from ingestion.domain.delivery import Delivery as Parsed
+from ingestion.domain.delivery import Received
+from ingestion.domain.sources import Sources
 from ingestion.handlers import Normaliser
 from notifier.domain.duty import event_of as notifier_event
 from notifier.domain.duty import owed as notifier_owed
@@ -32,7 +36,7 @@ from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.event import Event, Fact, Person, event_id
 from tocsin_contracts.ids import episode, key_of
 from tocsin_contracts.incidents import Alert, Evidence, IncidentFact, Purpose
-from tocsin_incident import IncidentState
+from tocsin_incident import Folded, IncidentState, fold
 from tocsin_incident.state import Notification
 from tocsin_policy import Policy, policy_hash
 from tocsin_replay.held import HeldLog
@@ -133,6 +137,54 @@ class _Played:
     answered: dict[int, datetime] = field(default_factory=dict)
 
 
+class _Once:
+    """The fold, asked once what a fact makes of a state, though five services ask.
+
+    They read the same facts in the same order, so their states are the same objects.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[UUID, tuple[IncidentState | None, Event[Fact], Folded]] = {}
+
+    def __call__(self, before: IncidentState | None, event: Event[Fact]) -> Folded:
+        known = self._known.get(event.id)
+        if known is not None and known[0] is before and known[1] is event:
+            return known[2]
+        folded = fold(before, event)
+        self._known[event.id] = (before, event, folded)
+        return folded
+
+    def forget(self) -> None:
+        """Once everybody has read what was written."""
+        self._known.clear()
+
+
+class _Parsed(Sources):
+    """Sources that remember what a body says: senders repeat what still fires, byte for byte."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: OrderedDict[bytes, Parsed] = OrderedDict()
+
+    def parse(self, name: str, received: Received) -> Parsed:
+        if name not in TIMELESS:
+            return super().parse(name, received)
+        known = self._known.get(received.body)
+        if known is None:
+            known = self._known[received.body] = super().parse(name, received)
+            if len(self._known) > MOST_BODIES:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(received.body)
+        return known
+
+
+TIMELESS = frozenset({"alertmanager"})
+"""Sources that read nothing but the body."""
+
+MOST_BODIES = 2_000
+"""Bodies whose meaning is remembered."""
+
 Do = Callable[[], None]
 
 
@@ -161,10 +213,13 @@ class Simulation:
         begins_at = history.begins_at or datetime(2000, 1, 1, tzinfo=UTC)
         self._clock = _Clock(begins_at)
         self._log = HeldLog(dict.fromkeys(TOPICS, 1), clock=self._clock)
+        self._fold = _Once()
         self._policies: list[Policies] = []
         self._versions: dict[str, InForce] = {}
         self._seen = _OnlyAlerts(self._log)
-        self._normaliser = Normaliser(publisher=self._seen, policies=self._followed())
+        self._normaliser = Normaliser(
+            publisher=self._seen, policies=self._followed(), sources=_Parsed()
+        )
         self._silences = Silences()
         self._unsilenced = deque(self._history.silences)
         self._reconcilers: list[Reconciler] = []
@@ -187,7 +242,7 @@ class Simulation:
     def _build(self) -> None:
         policies = self._followed()
         classifier = Classifier(
-            casebook=Casebook(self._log),
+            casebook=Casebook(self._log, self._fold),
             policies=policies,
             silences=self._silences,
             publisher=self._log,
@@ -201,7 +256,7 @@ class Simulation:
         ):
             policies = self._followed()
             reconciler = Reconciler(
-                casebook=Casebook(self._log),
+                casebook=Casebook(self._log, self._fold),
                 policies=policies,
                 publisher=self._log,
                 clock=self._clock,
@@ -329,6 +384,7 @@ class Simulation:
                     await self._hand(service, batch)
         self._hear()  # once everybody has folded what is heard
         self._log.forget_all()
+        self._fold.forget()
         self._settled_at = self._log.written
 
     async def _hand(self, service: _Service, batch: list[Record]) -> None:

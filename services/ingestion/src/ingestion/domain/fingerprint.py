@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 _OFFSET = 0xCBF29CE484222325
 _PRIME = 0x100000001B3
 _MASK = 0xFFFFFFFFFFFFFFFF
 _SEPARATOR = b"\xff"
+_MOST_REMEMBERED = 20_000
+"""Sets of labels whose fingerprint is remembered: what fires is said again and again."""
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:
@@ -21,11 +24,16 @@ def fingerprint(labels: Mapping[str, str]) -> str:
     >>> fingerprint({"a": "1", "b": ""}) == fingerprint({"a": "1"})
     True
     """
+    return _hashed(tuple(sorted(labels.items())))
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _hashed(labels: tuple[tuple[str, str], ...]) -> str:
     value = _OFFSET
-    for name in sorted(labels):
-        if not labels[name]:
+    for pair in labels:
+        if not pair[1]:
             continue
-        for part in (name, labels[name]):
+        for part in pair:
             for byte in part.encode() + _SEPARATOR:
                 value = ((value ^ byte) * _PRIME) & _MASK
     return f"{value:016x}"
