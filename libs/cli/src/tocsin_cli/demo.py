@@ -364,7 +364,10 @@ class _Demo:
                 held
                 for state in self._incidents(stack)
                 for held in state.notifications.values()
-                if held.purpose is Purpose.PAGE and held.level == level.number and _out(held)
+                if held.purpose is Purpose.PAGE
+                and held.level == level.number
+                and _at_once(held)
+                and _out(held)
             ]
             return len(pages) >= wanted
 
@@ -489,7 +492,7 @@ class _Demo:
             pages = [
                 n
                 for n in state.notifications.values()
-                if n.purpose is Purpose.PAGE and n.level == planned.number
+                if n.purpose is Purpose.PAGE and n.level == planned.number and _at_once(n)
             ]
             wanted = sum(count for _, _, count in self._pages(planned, fired_at))
             if len(pages) != wanted or not all(_out(page) for page in pages):
@@ -505,6 +508,12 @@ class _Demo:
         self._say("[bold green]every page arrived, and the log tells what the receiver saw[/]")
         result: dict[str, Any] = outcome.model_dump(mode="json")
         return result
+
+
+def _at_once(notification: Notification) -> bool:
+    """Whether it is by a means that is used at once; how many more there are depends on answers."""
+    target = notification.target
+    return target is None or notification.channel not in target.after
 
 
 def _out(notification: Notification) -> bool:
