@@ -33,8 +33,8 @@ async def test_a_page_says_what_where_since_when_why_who_else_and_what_comes_nex
         "Severity: critical, customers notice",
         'Why: rule "critical by label"',
         "You: Alice, on-call engineer, level 1",
-        f"Next: level 2 at {opened + minutes(5):%Y-%m-%d %H:%M:%S} UTC (Bob (team lead)), "
-        "unless somebody answers",
+        f"Next: level 2 at {opened + minutes(5):%Y-%m-%d %H:%M:%S} UTC (Bob (team lead)), ",
+        "), unless somebody answers",
         f"Incident: {system.incident().incident}",
     ):
         assert words in first

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
+from ingestion.domain.delivery import Given, Received
+from ingestion.domain.sources.slack import parse
 from notifier.adapters.calling import Caller
 from notifier.adapters.clients import http_client
 from notifier.adapters.slack_app import SlackAppChannel
@@ -72,9 +76,41 @@ async def test_a_page_names_its_person_and_nobody_else_and_can_be_answered() -> 
         assert "&lt;!channel&gt; &amp; co" in posted.shown.text
         assert buttons(posted.payload) == {
             "acknowledge": AN_INCIDENT_ID,
+            "escalate": AN_INCIDENT_ID,
+            "mute": AN_INCIDENT_ID,
             "resolve": AN_INCIDENT_ID,
             "open": "",
+            "handover": "",
         }
+
+
+async def test_what_a_person_does_to_a_page_in_slack_is_what_the_door_reads() -> None:
+    async with slack() as (double, channel):
+        await delivered(channel, PAGE)
+        [posted] = double.messages("C0ALL")
+    elements = [
+        (block["block_id"], element)
+        for block in posted.payload["blocks"]
+        for element in (*block.get("elements", ()), block.get("element"))
+        if element is not None and "action_id" in element and element["action_id"] != "open"
+    ]
+    read: dict[str, Given] = {}
+    for block_id, element in elements:
+        action = {key: element[key] for key in ("type", "action_id", "value") if key in element}
+        action["block_id"] = block_id
+        if element["type"] == "users_select":
+            action["selected_user"] = BOB
+        if element["type"] == "plain_text_input":
+            action["value"] = "the cable"
+        payload = {"type": "block_actions", "user": {"id": ALICE}, "actions": [action]}
+        body = urlencode({"payload": json.dumps(payload)}).encode()
+        answer = parse(Received(body, EPOCH)).answer
+        assert answer is not None
+        read[answer.verb] = answer
+    assert set(read) == {"acknowledge", "escalate", "mute", "resolve", "handover", "notes"}
+    assert {answer.incident for answer in read.values()} == {AN_INCIDENT_ID}
+    assert read["handover"].to == (BOB,)
+    assert read["notes"].fields == {"text": "the cable"}
 
 
 async def test_one_incident_is_one_thread_and_a_second_page_is_seen_in_the_channel() -> None:
@@ -105,7 +141,7 @@ async def test_whoever_takes_it_is_shown_where_the_page_stands() -> None:
         assert page.edits == 1
         assert "*acknowledged* by Alice &lt;3" in page.shown.text
         assert "Checkout is down" in page.shown.text
-        assert set(buttons(page.payload)) == {"resolve", "open"}
+        assert set(buttons(page.payload)) == {"escalate", "mute", "resolve", "open", "handover"}
         assert news.thread == page.ts
         assert buttons(news.payload) == {}
         over = replace(taken, notification="n-3", purpose=Purpose.RESOLVED, status="resolved")

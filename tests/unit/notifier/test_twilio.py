@@ -58,7 +58,7 @@ async def test_a_text_asks_for_the_code_that_names_its_incident() -> None:
         assert form["To"] == "+442079460100"
         assert form["From"] == "+15005550006"
         assert form["ValidityPeriod"] == "600"
-        assert f"Reply {reply_code(AN_INCIDENT_ID)} to acknowledge." in form["Body"]
+        assert f"Reply {reply_code(AN_INCIDENT_ID)} to acknowledge; RESOLVE," in form["Body"]
         assert form["Body"].endswith("https://t.example.com/1")
 
 
@@ -87,7 +87,8 @@ async def test_a_call_says_it_and_leads_the_key_to_the_incident() -> None:
         assert f"{where.scheme}://{where.netloc}{where.path}" == ANSWER
         assert parse_qs(where.query) == {"incident": [AN_INCIDENT_ID], "contact": ["alice"]}
         assert gather.findtext("Say") == (
-            "Checkout is down. Since 14:05, <b> & rising. Press 1 to acknowledge."
+            "Checkout is down. Since 14:05, <b> & rising. Press 1 to acknowledge, 2 to escalate "
+            "now, 3 to mute it for an hour, 9 to say it is resolved."
         )
 
 

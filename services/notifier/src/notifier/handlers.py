@@ -10,6 +10,7 @@ from functools import partial
 
 import structlog
 
+from notifier.domain.answering import AnswerLink
 from notifier.domain.bundling import BUNDLED, MOST_BUNDLED, Part, bundle
 from notifier.domain.duty import event_of, owed
 from notifier.domain.means import is_last_resort
@@ -102,6 +103,7 @@ class Notifier:
         channels: By the endpoint a policy's channel names.
         rates: Of endpoints that have another than their kind's.
         link_to: Where an incident can be read.
+        answers: Links by which the reader of a page answers.
         redact: Blanks out what must not be told, before it stands in the log.
         instance: Names this process; different after every start.
     """
@@ -118,6 +120,7 @@ class Notifier:
         instance: str,
         rates: Mapping[str, Rate] | None = None,
         link_to: Callable[[str], str | None] = lambda _: None,
+        answers: Callable[[str, Notification], tuple[AnswerLink, ...]] = lambda *_: (),
         redact: Callable[[str], str] | None = None,
     ) -> None:
         self._casebook = casebook
@@ -128,6 +131,7 @@ class Notifier:
         self._gate = gate
         self._rates = rates or {}
         self._link_to = link_to
+        self._answers = answers
         self._redact = redact or Redactor()
         self._instance = instance
         self._made: dict[str, int] = {}
@@ -355,6 +359,7 @@ class Notifier:
             ticket=self._redact(ticket),
             labels=policy.naming.ticket_labels,
             earlier=_earlier(state, held),
+            answers=self._answers(state.incident, held),
         )
 
     async def _told(self, call: _Call, outcome: Outcome, held: Notification) -> None:
@@ -455,6 +460,8 @@ def _one(sendings: Sequence[Sending]) -> Sending:
     return replace(
         worst,
         message=bundle(parts),
+        # One would answer for the worst alone.
+        answers=(),
         attempt=max(sending.attempt for sending in sendings),
         earlier=(),
         bundled=tuple(sending.notification for sending in sendings),

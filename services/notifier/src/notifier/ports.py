@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from notifier.domain.answering import AnswerLink
 from notifier.domain.outcomes import Outcome
 from notifier.domain.pacing import Asking
 from tocsin_contracts.ids import derive
@@ -45,6 +46,7 @@ class Sending:
         labels: Labels that it gives it.
         earlier: What this channel delivered of this incident before, oldest first.
         bundled: Notifications of the messages it stands for, if it stands for several.
+        answers: Links by which the target answers, if they are the only one who reads it.
         late: By how much it is late, in words; empty if it is not.
     """
 
@@ -74,6 +76,7 @@ class Sending:
     earlier: tuple[Earlier, ...] = ()
     bundled: tuple[str, ...] = ()
     late: str = ""
+    answers: tuple[AnswerLink, ...] = ()
 
     @property
     def identity(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -17,7 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from tocsin_runtime.settings import RuntimeSettings
+from tocsin_contracts.links import LEAST_KEY
+from tocsin_runtime.settings import Duration, RuntimeSettings
 
 _INCIDENT = "{incident}"
 _WEB = ("https://", "http://")
@@ -232,6 +234,19 @@ class NotifierSettings(RuntimeSettings):
         None,
         description="Where an incident can be read, with `{incident}` in it; messages link there.",
     )
+    answer_url: str | None = Field(
+        None,
+        description="Where people reach the door, `https://…`; mails then have links to answer by. "
+        "Needs TOCSIN_LINK_KEY.",
+    )
+    link_key: Annotated[SecretStr, Field(min_length=LEAST_KEY)] | None = Field(
+        None,
+        description="What those links are signed with, 32 characters at least; among ingestion's "
+        "TOCSIN_LINK_KEYS.",
+    )
+    link_good_for: Duration = Field(
+        timedelta(hours=24), description="How long such a link works after the page was owed."
+    )
     redact: tuple[Annotated[str, AfterValidator(_pattern)], ...] = Field(
         (), description="JSON array of RE2 patterns; what matches is never sent, nor logged."
     )
@@ -249,6 +264,14 @@ class NotifierSettings(RuntimeSettings):
     def _link(self) -> Self:
         if self.incident_url is not None and _INCIDENT not in self.incident_url:
             raise ValueError(f"incident_url must hold {_INCIDENT}")
+        return self
+
+    @model_validator(mode="after")
+    def _links(self) -> Self:
+        if (self.answer_url is None) != (self.link_key is None):
+            raise ValueError("answer_url and link_key go together")
+        if self.answer_url is not None and not self.answer_url.startswith(_WEB):
+            raise ValueError("answer_url begins with https://")
         return self
 
     @model_validator(mode="after")

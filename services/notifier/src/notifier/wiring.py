@@ -26,6 +26,7 @@ from notifier.adapters.statuspage import StatuspageChannel
 from notifier.adapters.teams import TeamsChannel
 from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
+from notifier.domain.answering import AnswerLink, AnswerLinks
 from notifier.domain.pacing import Rate
 from notifier.handlers import Notifier
 from notifier.heartbeats import HEARTBEATS, Heart
@@ -47,6 +48,7 @@ from notifier.settings import (
     WebhookSettings,
 )
 from tocsin_casebook import INCIDENTS, Casebook, Policies
+from tocsin_incident.state import Notification
 from tocsin_policy.redacting import Redactor
 from tocsin_runtime.lifecycle import Runtime
 from tocsin_runtime.ports import Clock
@@ -72,6 +74,7 @@ async def wire(runtime: Runtime, settings: NotifierSettings) -> None:
         gate=gate,
         rates=_rates(settings),
         link_to=settings.link_to,
+        answers=_answers(settings),
         instance=instance,
     )
     policies.on_change(handler.reconciler.policy_changed)
@@ -125,6 +128,8 @@ def open_channels(
 def redactor_of(settings: NotifierSettings) -> Redactor:
     """What blanks out every secret of the settings, and whatever looks like one."""
     known = [secret for channel in settings.channels.values() for secret in channel.secrets()]
+    if settings.link_key is not None:
+        known.append(_open(settings.link_key))
     return Redactor(settings.redact, known)
 
 
@@ -222,6 +227,14 @@ def _account(channel: SmsSettings | VoiceSettings) -> Account:
 
 def _open(secret: SecretStr) -> str:
     return secret.get_secret_value()
+
+
+def _answers(
+    settings: NotifierSettings,
+) -> Callable[[str, Notification], tuple[AnswerLink, ...]]:
+    if settings.answer_url is None or settings.link_key is None:
+        return lambda *_: ()
+    return AnswerLinks(settings.answer_url, _open(settings.link_key), settings.link_good_for)
 
 
 def _rates(settings: NotifierSettings) -> dict[str, Rate]:

@@ -19,28 +19,50 @@ _PAGE = 100
 def _block_errors(blocks: list[dict[str, Any]]) -> list[str]:
     """What Block Kit's reference says against these blocks."""
     errors = [] if len(blocks) <= _MOST_BLOCKS else ["more than 50 blocks"]
+    named = [block["block_id"] for block in blocks if "block_id" in block]
+    if len(set(named)) < len(named) or any(len(one) > 255 for one in named):
+        errors.append("block_id")
     if len(json.dumps(blocks)) > _MOST_IN_ALL:
         errors.append("msg_blocks_too_long")
     for block in blocks:
-        match block["type"]:
-            case "header":
-                if block["text"]["type"] != "plain_text" or len(block["text"]["text"]) > 150:
-                    errors.append("header")
-            case "section":
-                if not 0 < len(block["text"]["text"]) <= 3_000:
-                    errors.append("section")
-            case "context":
-                if not 0 < len(block["elements"]) <= 10:
-                    errors.append("context")
-            case "actions":
-                errors.extend(_button_errors(block["elements"]))
-            case other:
-                errors.append(f"unknown block {other}")
+        errors.extend(_one_block(block))
+    return errors
+
+
+def _one_block(block: dict[str, Any]) -> list[str]:
+    errors: list[str] = []
+    match block["type"]:
+        case "header":
+            if block["text"]["type"] != "plain_text" or len(block["text"]["text"]) > 150:
+                errors.append("header")
+        case "section":
+            if not 0 < len(block["text"]["text"]) <= 3_000:
+                errors.append("section")
+        case "context":
+            if not 0 < len(block["elements"]) <= 10:
+                errors.append("context")
+        case "actions":
+            errors.extend(_element_errors(block["elements"]))
+        case "input":
+            element = block["element"]
+            if block["label"]["type"] != "plain_text" or element["max_length"] > 3_000:
+                errors.append("input")
+        case other:
+            errors.append(f"unknown block {other}")
+    return errors
+
+
+def _element_errors(elements: list[dict[str, Any]]) -> list[str]:
+    errors = [] if 0 < len(elements) <= 25 else ["actions"]
+    errors.extend(_button_errors([one for one in elements if one["type"] != "users_select"]))
+    lists = [one for one in elements if one["type"] == "users_select"]
+    if any(len(one["placeholder"]["text"]) > 150 or not one["action_id"] for one in lists):
+        errors.append("users_select")
     return errors
 
 
 def _button_errors(buttons: list[dict[str, Any]]) -> list[str]:
-    errors = [] if 0 < len(buttons) <= 25 else ["actions"]
+    errors: list[str] = []
     for button in buttons:
         if button["type"] != "button" or len(button["text"]["text"]) > 75:
             errors.append("button")
@@ -60,6 +82,7 @@ def _texts(payload: dict[str, Any]) -> str:
         texts.extend(
             element["text"]["text"] if isinstance(element["text"], dict) else element["text"]
             for element in block.get("elements", ())
+            if "text" in element
         )
     return "\n".join(texts)
 

@@ -3,6 +3,9 @@
 The Message-ID is derived from the notification, so a retry after a lost answer is the same mail;
 `References` and `In-Reply-To` keep one incident one thread. 4xx answers are passing, 5xx are final
 (RFC 5321).
+
+Where the settings say so, a page has links to answer by: each leads to a page that asks first, so
+that a program which follows all links of a mail answers nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from datetime import timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
+from html import escape
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +32,11 @@ from tocsin_runtime.ports import Clock
 _PERMANENT = 500
 _SUBJECT = 200
 _URGENT_RANK = 0
+
+_BUTTON = (
+    "display:inline-block;margin:4px 8px 4px 0;padding:10px 16px;border-radius:4px;"
+    "background:#9c1c1c;color:#ffffff;text-decoration:none;font-weight:bold"
+)
 
 Tls = Literal["starttls", "implicit", "none"]
 """`implicit` speaks TLS from the first byte (port 465)."""
@@ -124,9 +133,35 @@ class EmailChannel:
         mail["X-Auto-Response-Suppress"] = "All"
         if sending.severity_rank == _URGENT_RANK:
             mail["Importance"] = "high"
-        end = f"\n\n{sending.link}" if sending.link else ""
-        mail.set_content(plain(sending.message.body) + end)
+        mail.set_content(_text(sending))
+        mail.add_alternative(_html(sending), subtype="html")
         return mail
+
+
+def _text(sending: Sending) -> str:
+    parts = [plain(sending.message.body)]
+    if sending.link:
+        parts.append(sending.link)
+    if sending.answers:
+        parts.append("\n".join(f"{answer.title}: {answer.url}" for answer in sending.answers))
+    return "\n\n".join(parts)
+
+
+def _html(sending: Sending) -> str:
+    """The same as HTML: text from alerts is text, and only our own links are links."""
+    lines = "<br>".join(escape(plain(sending.message.body)).splitlines())
+    buttons = "".join(
+        f'<a href="{escape(answer.url)}" style="{_BUTTON}">{escape(answer.title)}</a> '
+        for answer in sending.answers
+    )
+    link = ""
+    if sending.link:
+        link = f'<p><a href="{escape(sending.link)}">{escape(sending.incident)}</a></p>'
+    return (
+        '<!doctype html><html><body style="font-family:sans-serif;line-height:1.5">'
+        f'<h1 style="font-size:18px">{escape(one_line(sending.message.subject))}</h1>'
+        f"<p>{lines}</p><p>{buttons}</p>{link}</body></html>"
+    )
 
 
 def _before(error: Exception) -> Outcome:

@@ -5,8 +5,9 @@ for a no: `{"ok": false, "error": "…"}`. There is no key to merge repeats by, 
 carries its notification as metadata, and a message in doubt is looked for before it is sent again
 (`conversations.history`, `conversations.replies`).
 
-The buttons' `action_id` is `acknowledge` or `resolve`, and their `value` the incident's id, as the
-door for Slack's interactions reads them.
+The buttons' `action_id` is what they do (`acknowledge`, `escalate`, `mute`, `resolve`), and their
+`value` the incident's id; the list of people (`handover`) and the field for a note (`notes`) have
+it at the end of their `block_id`. The door for Slack's interactions reads them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ log = structlog.get_logger()
 
 ACKNOWLEDGE = "acknowledge"
 RESOLVE = "resolve"
+ESCALATE = "escalate"
+MUTE = "mute"
+HAND_OVER = "handover"
+NOTE = "notes"
 EVENT = "tocsin_notification"
 """`event_type` of the metadata of every message."""
 
@@ -44,6 +49,7 @@ MOST_INVITED = 100
 _PAGE = 100
 _LIST = 1_000
 _TOPIC = 250
+_NOTE = 3_000
 _NAME = 80
 _SKEW = timedelta(minutes=5)
 _USER = re.compile(r"[UW][A-Z0-9]{5,20}")
@@ -60,6 +66,7 @@ _PASSING = frozenset(
 _PAGES = frozenset({Purpose.PAGE, Purpose.OPENED})
 _NEWS = frozenset({Purpose.ACKNOWLEDGED, Purpose.RESOLVED, Purpose.UPDATE})
 _LIVE = frozenset({"open", "acknowledged", "mitigated"})
+_UNDECIDED = frozenset({"open", "acknowledged"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +358,32 @@ def _content(
     buttons = list(_buttons(sending)) if purpose in _PAGES else []
     if buttons:
         blocks.append({"type": "actions", "block_id": "tocsin", "elements": buttons})
+    if purpose in _PAGES and sending.status in _UNDECIDED:
+        blocks.extend(_more(sending))
     return {"text": cut(subject, MOST_TEXT, escape=mrkdwn), "blocks": blocks}
+
+
+def _more(sending: Sending) -> Iterator[dict[str, Any]]:
+    """Whom it could be given to, and a line for a note; Enter sends it."""
+    yield {
+        "type": "actions",
+        "block_id": f"tocsin:{HAND_OVER}:{sending.incident}",
+        "elements": [
+            {
+                "type": "users_select",
+                "action_id": HAND_OVER,
+                "placeholder": {"type": "plain_text", "text": "Hand over to …"},
+            }
+        ],
+    }
+    yield {
+        "type": "input",
+        "block_id": f"tocsin:{NOTE}:{sending.incident}",
+        "dispatch_action": True,
+        "optional": True,
+        "label": {"type": "plain_text", "text": "Add a note"},
+        "element": {"type": "plain_text_input", "action_id": NOTE, "max_length": _NOTE},
+    }
 
 
 def _buttons(sending: Sending) -> Iterator[dict[str, Any]]:
@@ -361,6 +393,9 @@ def _buttons(sending: Sending) -> Iterator[dict[str, Any]]:
 
     if sending.status == "open":
         yield button("Acknowledge", ACKNOWLEDGE, value=sending.incident, style="primary")
+    if sending.status in _UNDECIDED:
+        yield button("Escalate now", ESCALATE, value=sending.incident)
+        yield button("Mute for an hour", MUTE, value=sending.incident)
     if sending.status in _LIVE:
         yield button("Resolve", RESOLVE, value=sending.incident)
     if sending.link is not None:

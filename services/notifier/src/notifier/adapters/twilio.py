@@ -35,6 +35,9 @@ _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _WRITTEN = re.compile(r"\(0\)|[\s().\-/]")
 _UNSPEAKABLE = re.compile("[\ud800-\udfff\ufffe\uffff]")
 _TOO_MANY = 20429
+_PRESS = (
+    "Press 1 to acknowledge, 2 to escalate now, 3 to mute it for an hour, 9 to say it is resolved."
+)
 _REASONS = {
     20003: "not_authenticated",
     21211: "bad_number",
@@ -91,7 +94,7 @@ class SmsChannel:
         end = ""
         if self._answered and sending.purpose is Purpose.PAGE:
             code = "the code of each" if sending.bundled else reply_code(sending.incident)
-            end += f"\nReply {code} to acknowledge."
+            end += f"\nReply {code} to acknowledge; RESOLVE, ESCALATE or MUTE before it."
         if sending.link is not None:
             end += f"\n{sending.link}"
         subject = repeated(one_line(sending.message.subject), may_repeat=sending.may_repeat)
@@ -144,7 +147,7 @@ class VoiceChannel:
                 method="POST",
                 action=f"{self._answer_url}?{query}",
             )
-            said = f"{said} Press 1 to acknowledge."
+            said = f"{said} {_PRESS}"
         ET.SubElement(inside, "Say", loop="2").text = said
         return ET.tostring(response, encoding="unicode")
 
