@@ -104,13 +104,42 @@ class GitHubCall(Part):
     inputs: dict[Name, _Value] = Field(default_factory=dict)
 
 
+_OUTSIDE = re.compile(r"\bpg_(terminate|cancel)_backend\b", re.IGNORECASE)
+
+
 class SqlCall(Part):
-    """A statement for a database the operator named; read-only unless it says that it writes."""
+    """A statement for a database the operator named; read-only unless it says that it writes.
+
+    Attributes:
+        bound: Values of `$1`, `$2` and so on, as text. A parameter's place in the statement
+            becomes one of them (`${region}` is `$1::text` then), so it can never be SQL.
+        count: A SELECT of one number: how many rows or sessions it would touch now. Without it a
+            plan has the planner's guess.
+    """
 
     endpoint: Name
     statement: Annotated[str, Field(min_length=1, max_length=10_000)]
+    bound: tuple[_Value, ...] = ()
     writes: bool = False
+    count: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
     expect_rows: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _says_that_it_writes(self) -> Self:
+        if not self.writes and _OUTSIDE.search(self.statement):
+            raise ValueError("ending sessions changes something; say writes: true")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_values_as_values(self) -> Self:
+        for place in PLACEHOLDER.finditer(self.statement):
+            if self.statement[: place.start()].count("'") % 2:
+                raise ValueError(f"write {place[0]} without quotes; it is bound as a value")
+        if self.bound and PLACEHOLDER.search(self.statement):
+            raise ValueError("name either parameters or bound values, not both")
+        if self.count is not None and PLACEHOLDER.search(self.count):
+            raise ValueError("count takes no parameters")
+        return self
 
 
 class RedisCall(Part):

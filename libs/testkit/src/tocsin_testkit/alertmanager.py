@@ -111,8 +111,8 @@ def running_alertmanager(
 @contextmanager
 def running_prometheus(
     root: Path, folder: Path, *, rules: str, alertmanager: str, token: str
-) -> Iterator[None]:
-    """A Prometheus that scrapes nothing, until the block ends.
+) -> Iterator[str]:
+    """The URL of a Prometheus that scrapes nothing, until the block ends.
 
     Args:
         rules: Its rule file; evaluated every second. What fires is sent every five seconds, with a
@@ -136,7 +136,7 @@ def running_prometheus(
     with (folder / "prometheus.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            yield
+            yield f"http://{address}"
         finally:
             process.terminate()
             process.wait(timeout=20)

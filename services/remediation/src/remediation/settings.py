@@ -56,6 +56,19 @@ class RemediationSettings(RuntimeSettings):
         default_factory=dict,
         description="JSON object: program -> directory it runs in; a new, empty one when absent.",
     )
+    database_urls: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="JSON object: database a policy's SQL step names -> `postgresql://` URL.",
+    )
+    redis_urls: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="JSON object: Redis a policy's step names -> `redis://` or `rediss://` URL.",
+    )
+    aws_profiles: dict[str, str] = Field(
+        default_factory=dict,
+        description="JSON object: AWS profile a policy names -> profile of the AWS configuration "
+        "that program `aws` finds through its environment.",
+    )
     program_memory: int = Field(
         4 << 30, ge=64 << 20, description="Bytes of address space a step's program may have."
     )

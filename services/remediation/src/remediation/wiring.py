@@ -6,14 +6,20 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
+from remediation.adapters.aws_runner import AwsRunner
 from remediation.adapters.command_runner import Limits, Program, Programs, SubprocessRunner
+from remediation.adapters.github_runner import GitHubRunner
 from remediation.adapters.guarded import Guarded
 from remediation.adapters.http_exchange import Endpoint, Exchange
 from remediation.adapters.http_runner import HttpxRunner
 from remediation.adapters.kubernetes import Access, KubernetesRunner
+from remediation.adapters.prometheus_runner import PrometheusRunner
+from remediation.adapters.redis_runner import RedisRunner
+from remediation.adapters.sql_runner import SqlRunner
 from remediation.handlers import Remediator
 from remediation.ports import Runner
 from remediation.settings import RemediationSettings
@@ -53,10 +59,7 @@ def runners(settings: RemediationSettings, clock: Clock) -> Mapping[str, Runner[
         {
             name: Program(
                 path,
-                {
-                    variable: value.get_secret_value()
-                    for variable, value in settings.program_environment.get(name, {}).items()
-                },
+                _revealed(settings.program_environment.get(name, {})),
                 settings.program_directories.get(name),
             )
             for name, path in settings.programs.items()
@@ -67,6 +70,11 @@ def runners(settings: RemediationSettings, clock: Clock) -> Mapping[str, Runner[
     bare: dict[str, Runner[Any]] = {
         "http": HttpxRunner(exchange, clock),
         "command": SubprocessRunner(programs, clock),
+        "github": GitHubRunner(exchange, clock),
+        "prometheus": PrometheusRunner(exchange, clock),
+        "sql": SqlRunner(_revealed(settings.database_urls), clock),
+        "redis": RedisRunner(_revealed(settings.redis_urls), clock),
+        "aws": AwsRunner(programs, settings.aws_profiles, clock),
         "kubernetes": KubernetesRunner(_clusters(settings), clock),
     }
     return {name: Guarded(runner, redact) for name, runner in bare.items()}
@@ -87,9 +95,16 @@ def _endpoints(settings: RemediationSettings) -> dict[str, Endpoint]:
     }
 
 
+def _revealed(secrets: Mapping[str, SecretStr]) -> dict[str, str]:
+    return {name: secret.get_secret_value() for name, secret in secrets.items()}
+
+
 def _secrets(settings: RemediationSettings) -> Iterator[str]:
     """Every secret of the settings, to be masked wherever it shows."""
     kept: list[SecretStr] = list(settings.endpoint_tokens.values())
     for variables in settings.program_environment.values():
         kept += variables.values()
     yield from (secret.get_secret_value() for secret in kept)
+    for url in (*settings.database_urls.values(), *settings.redis_urls.values()):
+        password = urlsplit(url.get_secret_value()).password or ""
+        yield from {password, unquote(password)}

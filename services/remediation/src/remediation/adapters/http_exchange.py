@@ -22,9 +22,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
-from remediation.domain.plan import MOST_OUTPUT
-
-MOST_BODY = 4 * MOST_OUTPUT
+MOST_BODY = 1 << 20
 """Bytes of an answer that are read; the rest is left on the wire."""
 MOST_ADDRESSES = 4
 """Addresses of one host that are tried, in the order the resolver gives them."""

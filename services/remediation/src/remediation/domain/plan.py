@@ -96,7 +96,9 @@ def shown(call: AnyCall) -> str:
             inputs = "".join(f" {name}={value}" for name, value in call.inputs.items())
             return f"run workflow {call.workflow} of {call.repository} at {call.ref}{inputs}"
         case SqlCall():
-            return f"{call.endpoint}: {call.statement}" + (" (writes)" if call.writes else "")
+            bound = "".join(f" ${n}={value!r}" for n, value in enumerate(call.bound, start=1))
+            writes = " (writes)" if call.writes else ""
+            return f"{call.endpoint}: {call.statement}{bound}{writes}"
         case RedisCall():
             return f"{call.endpoint}: {call.action.replace('_', ' ')}" + _with(pattern=call.pattern)
         case AwsCall():
