@@ -71,7 +71,7 @@ fuzz: setup ## The parsers of all sources, fuzzed for longer
 
 .PHONY: chaos
 chaos: setup ## Processes killed and outages on real Kafka, the long ones too
-	@$(PYTEST) --timeout 3600 tests/chaos $(ARGS)
+	@SIGKILLS=$(or $(SIGKILLS),25) $(PYTEST) --timeout 3600 tests/chaos $(ARGS)
 
 .PHONY: sigkill
 sigkill: setup ## Each kind of channel killed 200 times while it sends; writes the table of the docs

@@ -27,6 +27,7 @@ from email.message import EmailMessage
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import structlog
@@ -51,7 +52,7 @@ from tocsin_contracts.incidents import (
 from tocsin_incident.state import Notification, NotificationStatus
 from tocsin_policy import Policy
 from tocsin_runtime.events import outgoing
-from tocsin_runtime.ports import Handler
+from tocsin_runtime.ports import Clock, Handler
 from tocsin_runtime.records import Record
 from tocsin_simulation.faults import Faults, Rates, SeededFaults
 from tocsin_simulation.loop import Actor, simulate
@@ -109,7 +110,7 @@ _SETTINGS: Mapping[str, Mapping[str, object]] = {
 KINDS = tuple(_SETTINGS)
 """Every kind of channel."""
 
-_RECORDS = frozenset({"statuspage", "github", "jira"})
+RECORDS = frozenset({"statuspage", "github", "jira"})
 """Kinds that are told that an incident opened, rather than paging a person."""
 
 LATE = Rates(
@@ -161,7 +162,7 @@ class Killed:
 
 def purpose_of(kind: str) -> Purpose:
     """What a kind of channel is killed over: a page, where it pages."""
-    return Purpose.OPENED if kind in _RECORDS else Purpose.PAGE
+    return Purpose.OPENED if kind in RECORDS else Purpose.PAGE
 
 
 Over = Callable[[Channel], Channel]
@@ -244,7 +245,7 @@ async def _live(kind: str, seed: int, doom: tuple[str, int] | None, over: Over) 
             generation=1,
             severity="critical",
             due_at=system.clock.now(),
-            targets=(a_target(channels=() if kind in _RECORDS else (kind,)),),
+            targets=(a_target(channels=() if kind in RECORDS else (kind,)),),
         ),
     ):
         event = an_event(fact, incident=_INCIDENT, at=system.clock.now())
@@ -271,7 +272,7 @@ def _policy(kind: str) -> Policy:
         escalation={"critical": [{"number": 1, "after": "0m", "targets": ["contact:alice"]}]},
         schedules={},
         channels={kind: {"kind": kind, "endpoint": kind}},
-        announcements={"critical": {"opened": [kind]}} if kind in _RECORDS else {},
+        announcements={"critical": {"opened": [kind]}} if kind in RECORDS else {},
     )
 
 
@@ -289,7 +290,7 @@ class _Lines:
 
     def open(self, system: System) -> None:
         """Make the provider, once there is a clock."""
-        self._double = _double(self._kind, system)
+        self._double = double_of(self._kind, system.clock)
 
     def shown(self) -> list[Shown]:
         """What people see by now."""
@@ -330,12 +331,28 @@ class _Lines:
         return channel_of(self._settings.channels[self._kind], calls, system.clock, self._settings)
 
 
-def _double(kind: str, system: System) -> Provider | MailServer:
+def settings_at(kind: str, url: str) -> dict[str, object]:
+    """The operator's settings of a channel of this kind that leads to `double_of` it at a URL."""
+    where = urlsplit(url)
+    at: Mapping[str, Mapping[str, object]] = {
+        "slack": {"url": f"{url}/services/T/B/t0ken"},
+        "slack-app": {"url": f"{url}/api"},
+        "pagerduty": {"url": f"{url}/v2/enqueue"},
+        "email": {"host": where.hostname, "port": where.port},
+        "statuspage": {"url": f"{url}/v1"},
+        "teams": {"url": f"{url}/workflows/1?sig=t0ken"},
+        "apprise": {"url": f"json://{where.netloc}/"},
+    }
+    return {"kind": kind, **_SETTINGS[kind], **at.get(kind, {"url": url})}
+
+
+def double_of(kind: str, clock: Clock) -> Provider | MailServer:
+    """A provider of this kind that nobody has spoken to yet."""
     made: Mapping[str, Callable[[], Provider | MailServer]] = {
         "slack": SlackWebhook,
         "slack-app": lambda: Slack(_TOKEN, "C0ALL", users=("U0ALICE",)),
         "pagerduty": lambda: PagerDuty(_ROUTING_KEY),
-        "webhook": lambda: WebhookTarget(_SIGNING, system.clock),
+        "webhook": lambda: WebhookTarget(_SIGNING, clock),
         "email": MailServer,
         "statuspage": lambda: Statuspage("p4ge", _TOKEN, ()),
         "sms": lambda: Twilio(_ACCOUNT, _TOKEN),
