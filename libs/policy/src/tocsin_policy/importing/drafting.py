@@ -49,7 +49,7 @@ def draft_policy(runbook: str, system: str) -> Draft:
     drafting = _Drafting(read, system)
     document = drafting.document(held)
     gaps = tuple(drafting.gaps)
-    text = _yaml(document, system, gaps)
+    text = written(document, system, gaps, "its runbook")
     read_policy(text, "draft")
     counted = {
         "severities": len(held),
@@ -63,17 +63,19 @@ def draft_policy(runbook: str, system: str) -> Draft:
     return Draft(text, gaps, counted)
 
 
-def _yaml(document: dict[str, Any], system: str, gaps: tuple[str, ...]) -> str:
+def written(document: dict[str, Any], system: str, gaps: tuple[str, ...], origin: str) -> str:
+    """A draft as YAML, its gaps in its head as comments."""
     yaml = YAML()
     yaml.width = 100
     text = io.StringIO()
     yaml.dump(document, text)
-    head = [f"# Draft of the policy of {system}, from its runbook. To be filled:"]
+    head = [f"# Draft of the policy of {system}, from {origin}. To be filled:"]
     head += [f"# - {gap}" for gap in gaps] or ["# - nothing was found missing"]
     return "\n".join(head) + "\n" + text.getvalue()
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A name of the policy language for what people call something."""
     made = re.sub(r"[^a-z0-9]+", "-", plain(text).lower()).strip("-")[:_MOST_NAME].strip("-")
     return made or "unnamed"
 
@@ -200,7 +202,7 @@ class _Drafting:
 
     def _contact(self, role: str, row: dict[str, str]) -> str:
         """The id of a contact, made if it is new; `On-call Engineer` and `on call` are one."""
-        wanted = _slug(role)
+        wanted = slug(role)
         for known in self._contacts:
             if known == wanted or (len(wanted) > 3 and (wanted in known or known in wanted)):  # noqa: PLR2004 - `cto` is no part
                 wanted = known
@@ -222,13 +224,13 @@ class _Drafting:
     def _playbooks(self) -> dict[str, dict[str, Any]]:
         made: dict[str, dict[str, Any]] = {}
         for playbook in finding.playbooks(self._read):
-            name = _slug(re.sub(r"^scenario \d+\W*", "", playbook.title, flags=re.IGNORECASE))
+            name = slug(re.sub(r"^scenario \d+\W*", "", playbook.title, flags=re.IGNORECASE))
             if name in made:
                 continue
             steps = []
             for number, (title, code) in enumerate(playbook.steps, 1):
                 step = {
-                    "id": f"{_slug(title)[:40].strip('-')}-{number}",
+                    "id": f"{slug(title)[:40].strip('-')}-{number}",
                     "title": title[:_MOST_LINE],
                     "runner": "manual",
                     "risk": "disruptive",
