@@ -22,8 +22,10 @@ from tocsin_cli import (
     connection,
     drills,
     explanations,
+    freezing,
     letters,
     notifying,
+    playbooks,
     policy_comparing,
     policy_importing,
     policy_reading,
@@ -76,6 +78,8 @@ policy_tests.register(policy_app)
 policy_reading.register(policy_app)
 policy_comparing.register(policy_app)
 policy_importing.register(policy_app)
+playbooks.register(app)
+freezing.register(app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]

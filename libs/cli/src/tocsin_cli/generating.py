@@ -143,6 +143,26 @@ def settings_md() -> str:
     return "\n".join(parts)
 
 
+def playbooks_md(root: Path) -> str:
+    """The catalogue of the shipped playbooks; a policy that is refused has none in it."""
+    from remediation.domain.describing import catalogue  # noqa: PLC0415 - only here
+
+    policies = []
+    for file in sorted(root.glob("deploy/policies/*/policy.yaml")):
+        try:
+            policies.append(load_policy(file))
+        except PolicyRefused:
+            continue
+    note = _NOTE.format(source="the policies in `deploy/policies`")
+    words = (
+        "What each step does, how dangerous it is, who lets it run, how it is seen to have worked "
+        "and what takes it back. A step marked `runs` is run by a machine where the operator's "
+        "settings have what it needs, else a person does it, as one `by hand`. "
+        "[remediation.md](../remediation.md) says what holds for all."
+    )
+    return f"# Playbooks\n\n{note}\n\n{words}\n\n{catalogue(policies)}"
+
+
 def _generated(root: Path) -> dict[str, Callable[[], str]]:
     files: dict[str, Callable[[], str]] = {
         "deploy/kafka/topics.yml": topics_yml,
@@ -152,6 +172,7 @@ def _generated(root: Path) -> dict[str, Callable[[], str]]:
         "docs/generated/topics.md": topics_md,
         "docs/generated/incident-life.md": incident_life_md,
         "docs/generated/settings.md": settings_md,
+        "docs/generated/playbooks.md": lambda: playbooks_md(root),
         "docs/generated/policy.schema.json": lambda: _json(json_schema()),
         "docs/generated/asyncapi.json": lambda: _json(asyncapi_document()),
     }
