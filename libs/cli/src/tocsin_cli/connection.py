@@ -20,6 +20,7 @@ from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
 from tocsin_runtime.adapters.kafka_reader import KafkaReader
 from tocsin_runtime.clock import SystemClock
 from tocsin_runtime.failures import Transient
+from tocsin_runtime.settings import RuntimeSettings
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ _NOWHERE = "start one with `make up`, or set {variable}"
 async def with_reader(work: Callable[[KafkaReader], Awaitable[T]]) -> T:
     """What `work` makes of a reader of the running system's log."""
     bootstrap = _bootstrap()
-    reader = KafkaReader(KafkaConnection(bootstrap, "tocsin-cli"))
+    reader = KafkaReader(_kafka(bootstrap))
     try:
         return await work(reader)
     except (Transient, KafkaError) as error:
@@ -100,12 +101,17 @@ async def with_reader(work: Callable[[KafkaReader], Awaitable[T]]) -> T:
 async def with_publisher(work: Callable[[KafkaPublisher, SystemClock], Awaitable[T]]) -> T:
     """What `work` makes of a publisher to the running system's log."""
     clock = SystemClock()
-    publisher = KafkaPublisher(KafkaConnection(_bootstrap(), "tocsin-cli"), clock)
+    publisher = KafkaPublisher(_kafka(_bootstrap()), clock)
     await publisher.start()
     try:
         return await work(publisher, clock)
     finally:
         await publisher.stop()
+
+
+def _kafka(bootstrap: str) -> KafkaConnection:
+    """The brokers, with the security that the environment says, as for any service."""
+    return KafkaConnection.from_settings(RuntimeSettings(kafka_bootstrap=bootstrap), "tocsin-cli")
 
 
 def _bootstrap() -> str:
