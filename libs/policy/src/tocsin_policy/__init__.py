@@ -6,6 +6,7 @@ from tocsin_policy.classification import (
     THRESHOLD_LABEL,
     Classification,
     classify,
+    is_urgent,
 )
 from tocsin_policy.document import (
     Announcements,
@@ -180,6 +181,7 @@ __all__ = [
     "group_key",
     "heartbeat_alert",
     "is_open",
+    "is_urgent",
     "json_schema",
     "levels_ahead",
     "levels_for",

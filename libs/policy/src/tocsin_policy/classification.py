@@ -91,6 +91,14 @@ def classify(
     )
 
 
+def is_urgent(policy: Policy, labels: Mapping[str, str], annotations: Mapping[str, str]) -> bool:
+    """Whether the rule that fits is urgent; cheap where no rule for alerts of this name is."""
+    fitting = policy.fitting(labels.get("alertname", ""))
+    if not any(rule.urgent for rule, _ in fitting):
+        return False
+    return classify(policy, labels, annotations).urgent
+
+
 def _explain(
     policy: Policy,
     labels: Mapping[str, str],

@@ -11,7 +11,7 @@ from ingestion.domain.delivery import Delivery, Seen
 from tocsin_contracts.alerts import MAX_OBSERVATIONS, Observation, Observed
 from tocsin_contracts.event import Cause, Event, event_id
 from tocsin_contracts.ids import derive
-from tocsin_policy import Policy, claim, classify
+from tocsin_policy import Policy, claim, is_urgent
 
 SOURCE = "tocsin/ingestion"
 
@@ -40,7 +40,7 @@ def place_of(seen: Seen, policies: Sequence[Policy]) -> tuple[str, bool]:
     if system is None:
         return UNCLAIMED, False
     policy = next(policy for policy in policies if policy.system == system)
-    return system, classify(policy, seen.labels, seen.annotations).urgent
+    return system, is_urgent(policy, seen.labels, seen.annotations)
 
 
 def normalise(
