@@ -6,7 +6,6 @@ is marked where it is asked.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +16,10 @@ from typing import Any
 import pytest
 
 from remediation.adapters.kubernetes import Access, KubernetesRunner
+from remediation.adapters.kubernetes.cluster import reached
+from remediation.adapters.kubernetes.editing import changed_object
+from remediation.adapters.kubernetes.failing import Refused
+from remediation.adapters.kubernetes.kinds import ConfigMap, Deployment
 from remediation.domain.plan import Lost, Planned, Ran
 from tocsin_policy import KubernetesCall
 from tocsin_runtime.clock import SystemClock
@@ -729,20 +732,46 @@ async def test_what_is_not_there_or_not_allowed_is_said(
     assert (await seen.get("deployment", "api"))["spec"]["replicas"] == 1
 
 
-async def test_two_changes_at_the_same_moment_do_not_overwrite_each_other(
-    seen: Seen, runner: KubernetesRunner, call: Call
+async def test_what_was_decided_on_an_older_version_is_refused_and_changes_nothing(
+    trial: Trial, seen: Seen
 ) -> None:
-    await seen.make(a_config_map("app", counter="0"))
-    calls = [
-        call("patch_config_map", "configmap/app", values={"counter": str(n), f"by-{n}": "me"})
-        for n in range(1, 5)
-    ]
-    outcomes = await asyncio.gather(*(runner.run(each, LONG) for each in calls))
-    data = (await seen.get("configmap", "app"))["data"]
-    done = [n for n, o in enumerate(outcomes, 1) if isinstance(o, Ran) and o.succeeded]
-    assert {name for name in data if name != "counter"} == {f"by-{n}" for n in done}
-    others = [o for o in outcomes if not (isinstance(o, Ran) and o.succeeded)]
-    assert {reason(each) for each in others} <= {"changed_meanwhile"}
+    await a_deployment(seen, replicas=2)
+    async with reached(Access(kubeconfig=trial.kubeconfig)) as cluster:
+        before = await cluster.get(Deployment, "api", seen.namespace)
+        await seen.merge("deployment", "api", {"spec": {"replicas": 3}})
+        for attempt in (
+            cluster.patch(Deployment, before, {"spec": {"replicas": 9}}),
+            changed_object(cluster, Deployment, before, {"/spec/replicas": 9}),
+        ):
+            with pytest.raises(Refused) as refused:
+                await attempt
+            assert refused.value.reason == "changed_meanwhile"
+    assert (await seen.get("deployment", "api"))["spec"]["replicas"] == 3
+
+
+async def test_a_status_that_moved_meanwhile_stops_no_change(trial: Trial, seen: Seen) -> None:
+    await a_deployment(seen, replicas=2)
+    async with reached(Access(kubeconfig=trial.kubeconfig)) as cluster:
+        before = await cluster.get(Deployment, "api", seen.namespace)
+        noted = [{"type": "Noted", "status": "True"}]
+        await seen.say("deployment", "api", {"conditions": noted})
+        now = await cluster.get(Deployment, "api", seen.namespace)
+        assert now["metadata"]["resourceVersion"] != before["metadata"]["resourceVersion"]
+        await changed_object(cluster, Deployment, before, {"/spec/replicas": 4})
+    assert (await seen.get("deployment", "api"))["spec"]["replicas"] == 4
+
+
+async def test_an_object_made_anew_under_the_same_name_is_not_changed_in_its_place(
+    trial: Trial, seen: Seen
+) -> None:
+    await seen.make(a_config_map("app", mode="a"))
+    async with reached(Access(kubeconfig=trial.kubeconfig)) as cluster:
+        before = await cluster.get(ConfigMap, "app", seen.namespace)
+        await seen.remove("configmap", "app")
+        await seen.make(a_config_map("app", mode="a"))
+        with pytest.raises(Refused):
+            await changed_object(cluster, ConfigMap, before, {"/data/mode": "b"})
+    assert (await seen.get("configmap", "app"))["data"] == {"mode": "a"}
 
 
 # Faults on the wire, which only the double can be told to have

@@ -63,6 +63,11 @@ class Seen:
         """Change an object, as somebody else would."""
         return await self._asked("PATCH", self.path(kind, name), json=patch, headers=_MERGE)
 
+    async def say(self, kind: str, name: str, status: Document) -> Document:
+        """Write part of an object's status, as a controller would."""
+        path, document = f"{self.path(kind, name)}/status", {"status": status}
+        return await self._asked("PATCH", path, json=document, headers=_MERGE)
+
     async def remove(self, kind: str, name: str) -> None:
         """Delete an object."""
         await self.client.delete(self.path(kind, name))
