@@ -66,8 +66,10 @@ soak: setup ## The simulator over thousands of seeds
 	@$(PYTEST) -n $(WORKERS) -m soak --timeout 3600 tests/scenarios $(ARGS)
 
 .PHONY: fuzz
-fuzz: setup ## The parsers of all sources, fuzzed for longer
+fuzz: setup ## The parsers of all sources: hypothesis for longer, then atheris, FUZZ_SECONDS=60
 	@$(PYTEST) -n $(WORKERS) -m soak --timeout 3600 tests/unit/ingestion $(ARGS)
+	@$(UV) run --locked --group fuzz python tests/fuzz/fuzz_sources.py -max_len=8192 \
+		-max_total_time=$(or $(FUZZ_SECONDS),60)
 
 .PHONY: chaos
 chaos: setup ## Processes killed and outages on real Kafka, the long ones too
