@@ -139,36 +139,32 @@ def test_a_pod_reads_a_config_map_in_four_ways(spec: Document) -> None:
     assert readers(pods, "app") == ["one"]
 
 
+THROUGH = {
+    "observedGeneration": 2,
+    "replicas": 3,
+    "updatedReplicas": 3,
+    "readyReplicas": 3,
+    "availableReplicas": 3,
+}
+STUCK = {"conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]}
+
+
 @pytest.mark.parametrize(
-    ("status", "settled"),
+    ("but", "settled"),
     [
-        ({}, None),
-        ({"observedGeneration": 1, "updatedReplicas": 3, "availableReplicas": 3}, None),
-        ({"observedGeneration": 2, "updatedReplicas": 2, "availableReplicas": 3}, None),
-        ({"observedGeneration": 2, "updatedReplicas": 3, "replicas": 4}, None),
-        ({"observedGeneration": 2, "updatedReplicas": 3, "availableReplicas": 2}, None),
-        (
-            {
-                "observedGeneration": 2,
-                "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}],
-            },
-            False,
-        ),
-        (
-            {
-                "observedGeneration": 2,
-                "replicas": 3,
-                "updatedReplicas": 3,
-                "readyReplicas": 3,
-                "availableReplicas": 3,
-            },
-            True,
-        ),
+        ({}, True),
+        ({"observedGeneration": 1}, None),
+        ({"updatedReplicas": 2}, None),
+        ({"replicas": 4}, None),
+        ({"availableReplicas": 2}, None),
+        ({"readyReplicas": 2}, None),
+        (STUCK, False),
     ],
 )
 def test_a_rollout_is_through_when_every_pod_is_new_and_available(
-    status: Document,
+    but: Document,
     settled: bool | None,  # noqa: FBT001 - a parameter of the cases
 ) -> None:
+    status = {**THROUGH, **but}
     document = {"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": status}
     assert rolled_out("deployment", document).settled is settled
