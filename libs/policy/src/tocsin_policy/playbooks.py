@@ -16,9 +16,7 @@ from pydantic import Field, model_validator
 from tocsin_policy.durations import Duration
 from tocsin_policy.matchers import compile_pattern
 from tocsin_policy.parts import Line, Name, Part, TargetText, Text, no_duplicates
-
-PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
-"""A parameter's place in a call's text: `${region}`."""
+from tocsin_policy.places import PLACEHOLDER, structure
 
 _Value = Annotated[str, Field(max_length=2000)]
 _Kubernetes = Annotated[str, Field(pattern=r"^[a-z0-9$][a-zA-Z0-9${}_.-]{0,252}$")]
@@ -128,17 +126,6 @@ class SqlCall(Part):
     def _says_that_it_writes(self) -> Self:
         if not self.writes and _OUTSIDE.search(self.statement):
             raise ValueError("ending sessions changes something; say writes: true")
-        return self
-
-    @model_validator(mode="after")
-    def _takes_values_as_values(self) -> Self:
-        for place in PLACEHOLDER.finditer(self.statement):
-            if self.statement[: place.start()].count("'") % 2:
-                raise ValueError(f"write {place[0]} without quotes; it is bound as a value")
-        if self.bound and PLACEHOLDER.search(self.statement):
-            raise ValueError("name either parameters or bound values, not both")
-        if self.count is not None and PLACEHOLDER.search(self.count):
-            raise ValueError("count takes no parameters")
         return self
 
 
@@ -369,6 +356,13 @@ class PlaybookStep(_Calls):
         unused = sorted(set(self.parameters) - named)
         if unused:
             raise ValueError(f"no call uses the parameter {', '.join(unused)}")
+        return self
+
+    @model_validator(mode="after")
+    def _takes_values_only_as_values(self) -> Self:
+        for part in (self, self.verify, self.undo):
+            for runner, call in () if part is None else part.calls():
+                structure(runner, call.model_dump(mode="json", exclude_none=True))
         return self
 
     def placeholders(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from tocsin_policy import Parameter, PlaybookStep
 from tocsin_policy.matchers import compile_pattern
-from tocsin_policy.playbooks import PLACEHOLDER
+from tocsin_policy.places import placed
 
 LONGEST = 253
 """Characters of a value that a pattern lets through; a DNS name has no more."""
@@ -63,7 +63,11 @@ def fill(step: PlaybookStep, alerts: Iterable[Mapping[str, str]]) -> Filled | Re
             refused = f"the label {parameter.label!r} holds what the step does not take"
             return Refused(missing if brought is None else refused)
         values[name] = value
-    return Filled(filled(step, values), values)
+    try:
+        return Filled(filled(step, values), values)
+    except ValueError:
+        held_by = ", ".join(repr(parameter.label) for parameter in step.parameters.values())
+        return Refused(f"what the incident brings in {held_by} is more than a value there")
 
 
 def allowed(parameter: Parameter, value: str) -> bool:
@@ -76,22 +80,19 @@ def allowed(parameter: Parameter, value: str) -> bool:
 
 
 def filled(step: PlaybookStep, values: Mapping[str, str]) -> PlaybookStep:
-    """The step with these values in their places; what a value holds is not looked at again."""
+    """The step with these values in their places, quoted as each place needs it.
+
+    Raises:
+        ValueError: A value that would be more than a value where it stands.
+    """
     if not values:
         return step
     document = step.model_dump(mode="json", exclude_none=True)
     changed: dict[str, Any] = {"parameters": {}}
-    for name in (*(runner for runner, _ in step.calls()), "verify", "undo"):
-        if name in document:
-            changed[name] = _put(document[name], values)
+    for runner, _ in step.calls():
+        changed[runner] = placed(runner, document[runner], values)
+    for name, part in (("verify", step.verify), ("undo", step.undo)):
+        for runner, _ in () if part is None else part.calls():
+            whole = document[name]
+            changed[name] = whole | {runner: placed(runner, whole[runner], values)}
     return PlaybookStep.model_validate(document | changed)
-
-
-def _put(part: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401 - whatever JSON holds
-    if isinstance(part, str):
-        return PLACEHOLDER.sub(lambda place: values.get(place[1], place[0]), part)
-    if isinstance(part, dict):
-        return {name: _put(value, values) for name, value in part.items()}
-    if isinstance(part, list):
-        return [_put(value, values) for value in part]
-    return part
