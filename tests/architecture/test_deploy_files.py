@@ -156,3 +156,50 @@ def test_images_are_built_with_the_uv_of_the_makefile() -> None:
 def test_images_install_exactly_what_the_lock_says() -> None:
     for dockerfile in DOCKERFILES:
         assert "uv sync --locked --no-dev --no-editable" in dockerfile.read_text(), dockerfile
+
+
+AUDIT = ROOT / "deploy" / "kubernetes" / "audit.yaml"
+
+
+def of_kind(kind: str) -> dict[str, Any]:
+    [found] = [one for one in yaml.safe_load_all(AUDIT.read_text()) if one["kind"] == kind]
+    document: dict[str, Any] = found
+    return document
+
+
+def test_the_audit_runs_with_the_least_that_it_needs() -> None:
+    pod = of_kind("Deployment")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    allowed = of_kind("NetworkPolicy")["spec"]
+    assert allowed["policyTypes"] == ["Ingress", "Egress"]
+    assert "ports" in allowed["ingress"][0]
+
+
+def test_the_audit_is_asked_of_the_command_with_options_it_has() -> None:
+    from typer.testing import CliRunner  # noqa: PLC0415 - only here
+
+    from tocsin_cli.__main__ import app  # noqa: PLC0415
+
+    known = CliRunner().invoke(app, ["audit", "--help"], env={"COLUMNS": "200"}).output
+    [container] = of_kind("Deployment")["spec"]["template"]["spec"]["containers"]
+    for given in (container["args"], COMPOSE["services"]["audit"]["command"]):
+        assert given[0] == "audit"
+        assert "--every" in given
+        assert all(option in known for option in given if option.startswith("--"))
+
+
+def test_an_audit_that_stands_still_is_noticed_after_a_few_of_its_rounds() -> None:
+    [group] = yaml.safe_load((ROOT / "deploy/prometheus/tocsin-audit.yaml").read_text())["groups"]
+    stale = next(rule for rule in group["rules"] if rule["alert"] == "TocsinAuditStale")
+    [seconds] = re.findall(r"> (\d+)", stale["expr"])
+    [container] = of_kind("Deployment")["spec"]["template"]["spec"]["containers"]
+    every = container["args"][container["args"].index("--every") + 1]
+    assert every == "1h"
+    assert 2 * 3600 < int(seconds) < 6 * 3600
