@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NoReturn
+from uuid import UUID
 
 from classifier.domain.deciding import Delivery, decide, refuse
 from classifier.domain.duty import Outlook, owed
@@ -49,6 +50,7 @@ class Classifier:
         self._publisher = publisher
         self._clock = clock
         self._holdings = Holdings()
+        self._indexed: set[UUID] = set()
         self.reconciler = Reconciler(
             casebook=casebook,
             policies=policies,
@@ -71,6 +73,7 @@ class Classifier:
 
     def _expected(self, event: Event[Fact], state: IncidentState) -> None:
         self._holdings.follow(state, event.fact)
+        self._indexed.add(event.id)
         self._stir()
 
     def _stir(self) -> None:
@@ -103,6 +106,7 @@ class Classifier:
         for partition, state in self._casebook.states():
             if partition in partitions:
                 self._holdings.drop(state.incident)
+        self._indexed.clear()
         await self.reconciler.revoked(partitions)
 
     async def handle(self, batch: Sequence[Record]) -> None:
@@ -131,10 +135,14 @@ class Classifier:
             return
         book, settled = found
         state = book.expected(change.incident) or settled
-        if change.ignored is None:
+        if event.id in self._indexed and change.ignored is None:
+            # What this process wrote was indexed when it was decided; a storm is indexed once.
+            self._holdings.know(state)
+        elif change.ignored is None:
             self._holdings.follow(state, event.fact)
         else:
             self._holdings.update(state)
+        self._indexed.discard(event.id)
         self._stir()
 
     async def _dispose(self, by_key: dict[tuple[int, str], list[Delivery]]) -> None:
@@ -175,6 +183,7 @@ class Classifier:
         folded = book.expect(event)
         if folded.state is not None and folded.ignored is None:
             self._holdings.follow(folded.state, event.fact)
+            self._indexed.add(event.id)
             self._stir()
 
     async def _write(self, events: Sequence[Event[Fact]]) -> None:

@@ -77,6 +77,10 @@ class Holdings:
                 self._look(state, known, episode(lease.fingerprint, lease.starts_at))
         self._know(state, known)
 
+    def know(self, state: IncidentState) -> None:
+        """Take in a state whose alerts are known already."""
+        self._know(state, self._known.get(state.incident))
+
     def _look(self, state: IncidentState, known: IncidentState, key: str) -> None:
         if key in state.alerts:
             self._take(state, key)

@@ -78,7 +78,7 @@ def normalise(
             )
         )
     lanes = []
-    for (system, is_urgent), observations in places.items():
+    for (system, fast), observations in places.items():
         for start in range(0, len(observations), MAX_OBSERVATIONS):
             fact = Observed(
                 cause=cause,
@@ -88,7 +88,7 @@ def normalise(
                 truncated=delivery.truncated,
                 group_key=delivery.group_key,
             )
-            lane = "urgent" if is_urgent else "normal"
+            lane = "urgent" if fast else "normal"
             event = Event(
                 id=event_id(fact.TYPE, system, str(delivery_id), lane, str(start)),
                 source=SOURCE,
@@ -98,5 +98,5 @@ def normalise(
                 fact=fact,
                 traceparent=traceparent,
             )
-            lanes.append(Lane(is_urgent, event))
+            lanes.append(Lane(fast, event))
     return tuple(lanes)
