@@ -13,7 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tocsin_contracts.codec import rfc3339
+from tocsin_contracts.event import Event, Person, event_id
 from tocsin_contracts.policies import PolicyPublished
+from tocsin_contracts.silences import SilenceCreated, SilenceExpired
+from tocsin_runtime.events import outgoing
 from tocsin_runtime.records import Outgoing
 from tocsin_simulation.faults import Rates, SeededFaults
 from tocsin_simulation.loop import Deadlock, Livelock, simulate
@@ -46,6 +50,8 @@ HAPPENINGS = {
     "policy": 2,
     "storm": 1,
     "outage": 2,
+    "silence": 4,
+    "unsilence": 3,
 }
 """What happens, and how often."""
 
@@ -137,7 +143,26 @@ def day_policy(system: str, *, owner: str = "the days") -> PolicyPublished:
                 ],
                 "default": "P2",
             },
-            grouping={"by": ["alertname"], "reopen_within": "2m", "auto_resolve_after": "1m"},
+            grouping={
+                "by": ["alertname"],
+                "reopen_within": "2m",
+                "auto_resolve_after": "1m",
+                "storm": {"alerts": 300, "severity": "P2"},
+            },
+            services={
+                "web": {"title": "Web", "depends_on": ["database"]},
+                "database": {"title": "Database"},
+            },
+            inhibition={
+                "rules": {
+                    "down": {
+                        "source": ['alertname="Down"', 'severity="critical"'],
+                        "target": ['alertname="Slow"'],
+                        "equal": ["instance"],
+                    }
+                },
+                "along_dependencies": True,
+            },
             escalation={
                 severity: [
                     {
@@ -200,6 +225,7 @@ async def _live(seed: int, services: Sequence[Service] | None, rates: Rates) -> 
 async def _things_happen(system: System, draw: random.Random) -> None:
     """Alerts come and go, people answer, and the log is cleaned and fed by others meanwhile."""
     firing: list[AnAlert] = []
+    silences: list[str] = []
     ends_at = system.loop.time() + LENGTH.total_seconds()
     while system.loop.time() < ends_at:
         match draw.choices(tuple(HAPPENINGS), tuple(HAPPENINGS.values()))[0]:
@@ -216,6 +242,8 @@ async def _things_happen(system: System, draw: random.Random) -> None:
                 await _somebody_answers(system, draw)
             case "clean":
                 system.log.compact("incidents.state")
+            case "silence" | "unsilence" as what:
+                _somebody_silences(system, draw, silences, begins=what == "silence")
             case "nonsense":
                 system.log.append(Outgoing("alerts.raw", b"alertmanager", draw.choice(NONSENSE)))
             case "outage" if isinstance(system.faults, SeededFaults):
@@ -232,11 +260,53 @@ async def _things_happen(system: System, draw: random.Random) -> None:
         await system.sleep(timedelta(seconds=draw.expovariate(1 / 15)))
 
 
+def _somebody_silences(
+    system: System, draw: random.Random, silences: list[str], *, begins: bool
+) -> None:
+    if begins:
+        silences.append(_silence(system, draw, len(silences)))
+    elif silences:
+        name = silences.pop(draw.randrange(len(silences)))
+        _tell_of_silence(system, name, SilenceExpired(by=Person(name="bob", via="cli")))
+
+
+def _silence(system: System, draw: random.Random, number: int) -> str:
+    """Somebody does not want to hear of something for up to ten minutes."""
+    now = system.clock.now()
+    label, value = draw.choice(
+        (("alertname", "Down"), ("alertname", "Slow"), ("instance", "i1"), ("service", "web"))
+    )
+    starts_at = now + timedelta(seconds=draw.choice((0, 0, 60)))
+    fact = SilenceCreated(
+        matchers=(f'{label}="{value}"',),
+        starts_at=starts_at,
+        ends_at=starts_at + timedelta(seconds=draw.uniform(30, 600)),
+        created_by=Person(name="bob", via="cli"),
+    )
+    name = f"silence-{number}-{system.loop.time()}"
+    _tell_of_silence(system, name, fact)
+    return name
+
+
+def _tell_of_silence(system: System, name: str, fact: SilenceCreated | SilenceExpired) -> None:
+    now = system.clock.now()
+    event = Event(
+        id=event_id(fact.TYPE, name, rfc3339(now)),
+        source="tocsin/ingestion",
+        subject=name,
+        key=name,
+        occurred_at=now,
+        fact=fact,
+    )
+    system.log.append(outgoing(event))
+
+
 def _some_alert(draw: random.Random, world: System, /, **labels: str) -> AnAlert:
     drawn = {
         "system": draw.choice((*SYSTEMS, *SYSTEMS, *SYSTEMS, "nowhere")),
         "severity": draw.choice(("critical", "warning", "info")),
         "instance": f"i{draw.randrange(4)}",
+        "service": draw.choice(("web", "database", "mail")),
     }
     return an_alert(
         draw.choice(("Down", "Slow", "DiskFull")),
