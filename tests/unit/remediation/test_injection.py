@@ -16,7 +16,7 @@ from tocsin_contracts.incidents import Alert
 from tocsin_incident import IncidentState
 from tocsin_incident.state import HeldAlert
 from tocsin_policy import Parameter, PlaybookStep, load_policy
-from tocsin_policy.playbooks import PLACEHOLDER
+from tocsin_policy.places import PLACEHOLDER
 from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import an_incident
 

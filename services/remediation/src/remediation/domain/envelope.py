@@ -17,7 +17,7 @@ from tocsin_incident import IncidentState
 from tocsin_incident.remedies import ENDED
 from tocsin_incident.state import Approval, Remediation, RemediationStatus, Step, StepStatus
 from tocsin_policy import Budget, Call, Playbook, PlaybookStep, Policy, resolve, severity_rank
-from tocsin_policy.playbooks import PLACEHOLDER
+from tocsin_policy.places import PLACEHOLDER
 
 APPROVALS = {"automatic": 0, "one": 1, "two": 2, "never": 1}
 """People who must agree before a step may go on. A step that is `never` run by a machine, or has
