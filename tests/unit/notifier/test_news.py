@@ -7,7 +7,7 @@ from typing import Any
 
 from notifier.domain.wanted import wanted
 from notifier.domain.wording import message_for, names_of
-from tocsin_contracts.incidents import AlertsAttached, Purpose, UpdatePosted
+from tocsin_contracts.incidents import Acknowledged, AlertsAttached, Purpose, UpdatePosted
 from tocsin_incident import IncidentState
 from tocsin_policy import Policy
 from tocsin_simulation.clock import EPOCH
@@ -117,3 +117,21 @@ def test_channel_and_ticket_are_called_as_the_policy_says() -> None:
         f"incident-{EPOCH:%Y-%m-%d-%H%M}",
         f"[critical] {state.title}",
     )
+
+
+def taken_in(state: IncidentState, policy: Policy) -> list[str]:
+    """Channels that hear, beside the people who were paged, that somebody has it."""
+    return [
+        want.channel
+        for want in wanted(state, policy, EPOCH)
+        if want.purpose is Purpose.ACKNOWLEDGED and want.target is None
+    ]
+
+
+def test_a_room_that_was_told_of_it_sees_who_has_it_however_they_answered() -> None:
+    policy = a_loud_policy(announcements={"critical": {"opened": ["slack", "page"]}})
+    taken = an_incident(Acknowledged(by=a_person()), severity="critical")
+    assert taken_in(taken, policy) == ["slack"]
+    assert taken_in(an_incident(severity="critical"), policy) == []
+    mild = an_incident(Acknowledged(by=a_person()), severity="minor")
+    assert taken_in(mild, policy) == []

@@ -21,6 +21,10 @@ PLAYBOOK = "playbook "
 """How `about` begins where a remediation needs a person."""
 
 
+_SHOWN = frozenset({"slack", "slack-app", "teams"})
+"""Kinds of channel in which many people wonder whether they have to act."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A message the state calls for.
@@ -87,6 +91,7 @@ def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
     generation = str(state.generation)
     for channel in announced.opened:
         yield _message(state, Purpose.OPENED, channel, generation)
+    yield from _taken(state, policy, announced)
     yield from _joined(state, policy, announced.updates)
     if state.updates:
         for channel in announced.updates:
@@ -98,10 +103,26 @@ def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
         for channel in announced.opened:
             yield _message(state, Purpose.APPROVAL, channel, remediation)
     if state.status in {Status.RESOLVED, Status.REVIEWED, Status.CLOSED}:
-        told = {n.channel for n in state.notifications.values() if n.purpose is Purpose.PAGE}
+        told = _told_of_pages(state)
         for channel in _hear_of_the_end(state, announced):
             if channel not in told:
                 yield _message(state, Purpose.RESOLVED, channel, generation)
+
+
+def _told_of_pages(state: IncidentState) -> set[str]:
+    """Channels that pages went to: they hear of what follows as the people who were paged."""
+    return {n.channel for n in state.notifications.values() if n.purpose is Purpose.PAGE}
+
+
+def _taken(state: IncidentState, policy: Policy, announced: Announcements) -> Iterator[Wanted]:
+    """Where many people read of the incident, they see that somebody has it."""
+    if state.acknowledged_by is None:
+        return
+    told = _told_of_pages(state)
+    for channel in announced.opened:
+        held = policy.channels.get(channel)
+        if channel not in told and held is not None and held.kind in _SHOWN:
+            yield _message(state, Purpose.ACKNOWLEDGED, channel, str(state.generation))
 
 
 def _hear_of_the_end(state: IncidentState, announced: Announcements) -> tuple[str, ...]:
