@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
 
 import pytest
@@ -17,7 +19,17 @@ from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.ids import incident_id
 from tocsin_incident import fold
-from tocsin_replay import HeldLog, read_history, read_incident, states_at, what_if
+from tocsin_policy import Policy
+from tocsin_replay import (
+    Comparison,
+    HeldLog,
+    History,
+    read_history,
+    read_incident,
+    state_of,
+    states_at,
+    what_if,
+)
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.records import Outgoing, Position, Record
 from tocsin_simulation.clock import EPOCH
@@ -30,8 +42,12 @@ pytestmark = pytest.mark.bench
 
 INCIDENTS = 2_000
 FACTS = 20
-ALERTS = 20_000
-BATCH = 50
+BATCH = 10
+WHAT_IF_ALERTS = int(os.environ.get("BENCH_WHAT_IF", "50000"))
+"""A million is what `BENCH_WHAT_IF=1000000 make bench` takes some minutes for."""
+
+TOPIC = int(os.environ.get("BENCH_TOPIC", "400000"))
+"""Records of the topic one incident is looked for in; `BENCH_TOPIC=5000000` for the long one."""
 
 
 def _record(written: Outgoing, topic: str, offset: int, seconds: float) -> Record:
@@ -85,6 +101,34 @@ def test_decoding_and_folding(log: HeldLog) -> None:
     assert folded < 3 * decoding
 
 
+class _Long(HeldLog):
+    """A topic of any length: the facts of a held one again and again, as other incidents'."""
+
+    def __init__(self, log: HeldLog, length: int) -> None:
+        super().__init__(log.widths)
+        self._round = log.fetch("incidents", 0, 0)
+        self._length = length
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        del topic, partition
+        return 0, self._length
+
+    async def read(
+        self, topic: str, partition: int, start: int, end: int | None
+    ) -> AsyncIterator[Record]:
+        del end
+        size = len(self._round)
+        for offset in range(start, self._length):
+            turn, place = divmod(offset, size)
+            record = self._round[place]
+            headers = record.headers if turn == 0 else _OTHERS
+            position = Position(topic, partition, offset)
+            yield Record(position, record.key, record.value, headers, record.recorded_at)
+
+
+_OTHERS = (("ce_id", b"0"), ("ce_type", b"of another"), ("ce_subject", b"shop-0000000000"))
+
+
 def test_one_incident_costs_a_scan_of_headers_and_not_a_decode_of_everything(
     log: HeldLog,
 ) -> None:
@@ -92,39 +136,101 @@ def test_one_incident_costs_a_scan_of_headers_and_not_a_decode_of_everything(
     one = _took(lambda: asyncio.run(read_incident(log, incident)))
     everything = _took(lambda: asyncio.run(states_at(log, None)))
     count = INCIDENTS * FACTS
+    states: list[object] = []
+    long = _Long(log, TOPIC)
+    first = _took(lambda: states.append(state_of(asyncio.run(read_incident(long, incident)))))
     print(  # noqa: T201 - a benchmark prints
         f"\nscan for one of {INCIDENTS} incidents {count / one:,.0f} records/s, "
-        f"{everything / one:.1f} x faster than to fold them all; five million records: "
-        f"{5_000_000 / count * one:.1f} s"
+        f"{everything / one:.1f} x faster than to fold them all; its state in a partition of "
+        f"{TOPIC:,} records after {first:.1f} s"
     )
     assert one < everything / 4
+    assert states[0] is not None
 
 
-def test_a_what_if(log: HeldLog) -> None:
-    del log
-    policy = a_policy("shop")
-    version = outgoing(an_event(published(policy), incident="shop-0000000000"))
-    records = [_record(version, "policies", 0, -1)]
-    for batch in range(ALERTS // BATCH):
-        alerts = [
-            an_alert(
-                f"Alert{batch % 40}",
-                system="shop",
-                severity="minor",
-                instance=f"i{batch}-{n}",
-                starts_at=EPOCH + timedelta(seconds=batch),
-            )
-            for n in range(BATCH)
-        ]
-        written = Outgoing("alerts.raw", b"alertmanager", a_webhook(*alerts))
-        written = Outgoing(
-            written.topic, written.key, written.value, (("source", b"alertmanager"),)
+def _delivery(groups: int, number: int, episode: int) -> Outgoing:
+    """A webhook as Alertmanager sends it for a group: it fires, still fires, has ended.
+
+    Args:
+        episode: Deliveries an episode takes: the first is news, the last its end.
+    """
+    group, turn = number % groups, number // groups
+    began_at = EPOCH + timedelta(seconds=group, hours=14 * (turn // episode) * episode)
+    alerts = [
+        an_alert(
+            f"Alert{group % 40}",
+            system="shop",
+            severity="minor",
+            service=f"service-{group % 25}",
+            instance=f"i{group}-{place}",
+            starts_at=began_at,
         )
-        records.append(_record(written, "alerts.raw", batch, 60 * batch))
-    widths = {"alerts.raw": 1, "incidents": 1, "policies": 1}
-    history = asyncio.run(read_history(HeldLog(widths, records)))
-    took = _took(lambda: asyncio.run(what_if(history, policy)))
-    print(  # noqa: T201 - a benchmark prints
-        f"\nwhat-if {2 * ALERTS / took:,.0f} alerts/s; a million under both policies: "
-        f"{took * 1_000_000 / ALERTS:.0f} s"
+        for place in range(BATCH)
+    ]
+    if turn % episode == episode - 1:
+        alerts = [
+            alert.resolved(began_at + timedelta(hours=14 * (episode - 1))) for alert in alerts
+        ]
+    body = a_webhook(*alerts)
+    return Outgoing("alerts.raw", b"alertmanager", body, (("source", b"alertmanager"),))
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return a_policy("shop")
+
+
+def _history(policy: Policy, alerts: int, episode: int) -> History:
+    version = outgoing(an_event(published(policy), incident="shop-0000000000"))
+    head = _record(version, "policies", 0, -1)
+    count = alerts // BATCH
+    pace = 30 * 86_400 / count  # all of it in thirty days
+    records = (
+        _record(_delivery(max(1, count // 50), n, episode), "alerts.raw", n, pace * n)
+        for n in range(count)
     )
+    widths = {"alerts.raw": 1, "incidents": 1, "policies": 1}
+    return asyncio.run(read_history(_Streamed(widths, head, records)))
+
+
+class _Streamed(HeldLog):
+    """A log whose deliveries are made as they are read: a million of them are held by nobody."""
+
+    def __init__(self, widths: Mapping[str, int], head: Record, records: Iterable[Record]) -> None:
+        super().__init__(widths, [head])
+        self._deliveries = iter(records)
+
+    async def read(
+        self, topic: str, partition: int, start: int, end: int | None
+    ) -> AsyncIterator[Record]:
+        if topic == "alerts.raw":
+            for record in self._deliveries:
+                yield record
+            return
+        async for record in super().read(topic, partition, start, end):
+            yield record
+
+
+@pytest.mark.parametrize("episode", [2, 10], ids=["nothing repeats", "eight of ten repeat"])
+def test_a_what_if(policy: Policy, episode: int) -> None:
+    history = _history(policy, WHAT_IF_ALERTS, episode)
+    found: list[Comparison] = []
+    before = _processor()
+    took = _took(lambda: found.append(asyncio.run(what_if(history, policy))))
+    busy = (_processor() - before) / 2
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    alerts, million = found[0].alerts, 1_000_000 / found[0].alerts
+    print(  # noqa: T201 - a benchmark prints
+        f"\nwhat-if of {alerts:,} alerts, {episode - 2} of {episode} deliveries repeats, "
+        f"under both policies: {took:.1f} s, {busy:.1f} s of processor each; a million: "
+        f"{took * million:.0f} s, {busy * million:.0f} s of processor on each of two cores; "
+        f"{peak} MB at most"
+    )
+    assert found[0].same
+    assert alerts == WHAT_IF_ALERTS
+
+
+def _processor() -> float:
+    """Seconds of processor that this process and those it waited for have used."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)

@@ -7,9 +7,12 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from tocsin_replay import ArchiveReader, HeldLog, archive, bundle_lines, gather_all, open_bundle
+from tocsin_replay.gathering import EVERYTHING
 from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
 from tocsin_runtime.adapters.kafka_reader import KafkaReader
@@ -31,8 +34,71 @@ class Log:
     create: Callable[[str, int], Awaitable[str]]
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
-async def log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
+LIVE = ["memory", pytest.param("kafka", marks=pytest.mark.kafka)]
+RECORDINGS = ["held", "bundle", "archive"]
+"""Logs that are only read: what was published to another is taken, and read from there."""
+
+
+class Recording:
+    """A `Reader` of what a log holds by now, brought into another form and opened again."""
+
+    def __init__(self, log: MemoryLog, take: Callable[[MemoryLog], Awaitable[Reader]]) -> None:
+        self._log = log
+        self._take = take
+
+    async def partitions(self, topic: str) -> int:
+        return await (await self._take(self._log)).partitions(topic)
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        return await (await self._take(self._log)).bounds(topic, partition)
+
+    async def read(
+        self, topic: str, partition: int, start: int, end: int | None
+    ) -> AsyncIterator[Record]:
+        async for record in (await self._take(self._log)).read(topic, partition, start, end):
+            yield record
+
+
+def recording(kind: str, folder: Path) -> Log:
+    """A log whose reader is a recording of it."""
+    memory = MemoryLog(SystemClock(), {EVERYTHING[count]: count for count in (1, 2, 3, 4)})
+
+    async def held(log: MemoryLog) -> Reader:
+        gathered = await gather_all(log)
+        return HeldLog(gathered.widths, gathered.records)
+
+    async def bundle(log: MemoryLog) -> Reader:
+        file = folder / "all.tocsin"
+        file.write_bytes(b"".join(bundle_lines(await gather_all(log), [])))
+        return open_bundle(file).log
+
+    async def archived(log: MemoryLog) -> Reader:
+        await archive(log, folder / "archive")
+        return ArchiveReader(folder / "archive")
+
+    async def known(_name: str, partitions: int) -> str:
+        return EVERYTHING[partitions]
+
+    takes = {"held": held, "bundle": bundle, "archive": archived}
+    return Log(memory, Recording(memory, takes[kind]), known)
+
+
+@pytest.fixture(params=[*LIVE, *RECORDINGS])
+async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Log]:
+    if request.param in RECORDINGS:
+        yield recording(request.param, tmp_path)
+        return
+    async for one in live(request):
+        yield one
+
+
+@pytest.fixture(params=LIVE)
+async def live_log(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
+    async for one in live(request):
+        yield one
+
+
+async def live(request: pytest.FixtureRequest) -> AsyncIterator[Log]:
     if request.param == "memory":
         memory = MemoryLog(SystemClock(), {f"t{count}": count for count in (1, 2, 3, 4)})
 
@@ -138,7 +204,8 @@ async def test_restore_stops_at_the_end_found_at_start(log: Log) -> None:
     assert (end, seen) == (10, list(range(4, 10)))
 
 
-async def test_a_follower_is_caught_up_and_then_goes_on(log: Log) -> None:
+async def test_a_follower_is_caught_up_and_then_goes_on(live_log: Log) -> None:
+    log = live_log
     topic = await log.create("t", 2)
     await log.publisher.publish([*some(topic, 3, partition=0), *some(topic, 2, partition=1)])
     seen: asyncio.Queue[Position] = asyncio.Queue()
@@ -151,11 +218,20 @@ async def test_a_follower_is_caught_up_and_then_goes_on(log: Log) -> None:
     task.cancel()
 
 
-async def test_a_follower_of_an_empty_topic_is_caught_up_at_once(log: Log) -> None:
-    follower = Follower(log.reader, await log.create("t", 1), lambda _: None)
+async def test_a_follower_of_an_empty_topic_is_caught_up_at_once(live_log: Log) -> None:
+    follower = Follower(live_log.reader, await live_log.create("t", 1), lambda _: None)
     task = asyncio.create_task(follower.run())
     await follower.caught_up()
     task.cancel()
+
+
+@pytest.mark.parametrize("kind", RECORDINGS)
+async def test_a_recording_has_an_end_and_is_not_followed(kind: str, tmp_path: Path) -> None:
+    log = recording(kind, tmp_path)
+    topic = await log.create("t", 1)
+    await log.publisher.publish(some(topic, 3))
+    with pytest.raises(ValueError, match="cannot be followed"):
+        await anext(aiter(log.reader.read(topic, 0, 0, None)))
 
 
 @pytest.mark.kafka

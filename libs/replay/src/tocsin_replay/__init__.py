@@ -102,6 +102,7 @@ from tocsin_replay.reading import (
 )
 from tocsin_replay.rederiving import (
     Difference,
+    KnownFields,
     Rederived,
     rederive,
 )
@@ -159,6 +160,7 @@ __all__ = [
     "HeldLog",
     "History",
     "Key",
+    "KnownFields",
     "Link",
     "Lived",
     "Measures",

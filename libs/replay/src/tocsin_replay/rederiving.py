@@ -16,6 +16,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from pydantic import BaseModel
+
 from classifier.handlers import Classifier
 from escalation_timer.domain.duty import owed as timer_owed
 from notifier.domain.duty import owed as notifier_owed
@@ -56,6 +58,9 @@ EITHER: tuple[type[Fact], ...] = (
     facts.RemediationFailed,
 )
 """Owed by the state in some cases, told by the world in others: a call that brought no answer."""
+
+KnownFields = Mapping[str, frozenset[str]]
+"""Part of a fact -> the fields it had in the release that made a recording."""
 
 Duty = Callable[[IncidentState, InForce, datetime, int], Owed]
 
@@ -115,6 +120,7 @@ class _Partition:
     known: set[UUID]
     applied: set[int]
     versions: Mapping[str, InForce]
+    known_fields: KnownFields | None = None
     checked: int = 0
     differences: list[Difference] = field(default_factory=list)
 
@@ -124,8 +130,14 @@ class _Partition:
         )
 
 
-async def rederive(reader: Reader, progress: Progress | None = None) -> Rederived:
+async def rederive(
+    reader: Reader, progress: Progress | None = None, fields: KnownFields | None = None
+) -> Rederived:
     """Derive again what the log says was derived.
+
+    Args:
+        fields: What the parts of facts could say in the release that made the recording. What it
+            could not say is no difference; without this every field counts.
 
     Raises:
         LookupError: The log lacks a topic that decisions were made from.
@@ -136,7 +148,7 @@ async def rederive(reader: Reader, progress: Progress | None = None) -> Rederive
     for number in range(await reader.partitions(INCIDENTS)):
         taken = await _read(reader, INCIDENTS, number)
         partition = _Partition(
-            number, taken, {one.event.id for one in taken}, _applied(taken), versions
+            number, taken, {one.event.id for one in taken}, _applied(taken), versions, fields
         )
         _timer(partition)
         _notifier(partition)
@@ -243,19 +255,46 @@ def _compare(partition: _Partition, one: _Taken, derived: Mapping[UUID, Event[Fa
     if again is None:
         partition.differs(one, "not derived", one.event, "")
     elif again.fact != one.event.fact:
-        detail = _first_field(one.event.fact, again.fact)
-        partition.differs(one, "changed", one.event, detail)
+        detail = _first_field(one.event.fact, again.fact, partition.known_fields)
+        if detail is not None:
+            partition.differs(one, "changed", one.event, detail)
     for event in derived.values():
         if event.id not in partition.known and not isinstance(event.fact, (*WORLD, *EITHER)):
             partition.differs(one, "not recorded", event, f"it would follow {one.event.type}")
 
 
-def _first_field(recorded: Fact, derived: Fact) -> str:
+def _first_field(recorded: Fact, derived: Fact, fields: KnownFields | None) -> str | None:
+    """What differs; nothing if that is only what the code that recorded it could not say yet."""
     for name in type(recorded).model_fields:
         was, now = getattr(recorded, name), getattr(derived, name, None)
-        if was != now:
+        new = fields is not None and _unsaid(recorded, name, fields)
+        if was != now and not new and not _same_as_known(was, now, fields):
             return f"{name}: recorded {_short(was)}, now {_short(now)}"
-    return ""
+    return None
+
+
+def _unsaid(part: BaseModel, name: str, fields: KnownFields) -> bool:
+    """Whether the code that recorded this part had no such field."""
+    known = fields.get(type(part).__name__)
+    return name not in part.model_fields_set and (known is None or name not in known)
+
+
+def _same_as_known(was: object, now: object, fields: KnownFields | None) -> bool:
+    if fields is None or type(was) is not type(now):
+        return was == now
+    if isinstance(was, BaseModel) and isinstance(now, BaseModel):
+        return all(
+            _unsaid(was, name, fields)
+            or _same_as_known(getattr(was, name), getattr(now, name), fields)
+            for name in type(was).model_fields
+        )
+    if isinstance(was, tuple) and isinstance(now, tuple):
+        pairs = zip(was, now, strict=False)
+        return len(was) == len(now) and all(_same_as_known(a, b, fields) for a, b in pairs)
+    if isinstance(was, dict) and isinstance(now, dict):
+        keys = was.keys()
+        return keys == now.keys() and all(_same_as_known(was[k], now[k], fields) for k in keys)
+    return was == now
 
 
 def _short(value: object) -> str:
@@ -438,7 +477,9 @@ def _compare_classifier(
         if again is None:
             partition.differs(one, "not derived", one.event, "")
         elif _decided(again.fact) != _decided(fact):
-            partition.differs(one, "changed", one.event, _first_field(fact, again.fact))
+            detail = _first_field(_decided(fact), _decided(again.fact), partition.known_fields)
+            if detail is not None:
+                partition.differs(one, "changed", one.event, detail)
     if partition.taken:
         last = partition.taken[-1]
         for event in said.events.values():
