@@ -176,7 +176,7 @@ TOPICS: tuple[Topic, ...] = (
         partitions=1,
         configs=_EVENTS | {"cleanup.policy": "compact,delete", "retention.ms": "-1"},
         writers=(Writer.INGESTION,),
-        readers=("classifier",),
+        readers=("ingestion", "classifier"),
         description="Silences, created and expired; read whole by every classifier.",
         facts=_facts_of(silences),
     ),
