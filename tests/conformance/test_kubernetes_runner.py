@@ -7,6 +7,7 @@ is marked where it is asked.
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -17,10 +18,11 @@ import pytest
 
 from remediation.adapters.kubernetes import Access, KubernetesRunner
 from remediation.adapters.kubernetes.cluster import reached
-from remediation.adapters.kubernetes.editing import changed_object
+from remediation.adapters.kubernetes.editing import MOST_ATTEMPTS, changed_object
 from remediation.adapters.kubernetes.failing import Refused
 from remediation.adapters.kubernetes.kinds import ConfigMap, Deployment
 from remediation.domain.plan import Lost, Planned, Ran
+from tocsin_cli.stack.processes import free_ports
 from tocsin_policy import KubernetesCall
 from tocsin_runtime.clock import SystemClock
 from tocsin_testkit.kubernetes.double import Rule, rules
@@ -33,7 +35,7 @@ from tocsin_testkit.kubernetes.objects import (
 from tocsin_testkit.kubernetes.observing import Seen
 from tocsin_testkit.kubernetes.real import RealKubernetes
 from tocsin_testkit.kubernetes.trying import Trial, on_double, on_real, shipped
-from tocsin_testkit.providers.serving import Fate
+from tocsin_testkit.providers.serving import Fate, Reply, Said
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = timedelta(seconds=30)
@@ -784,9 +786,9 @@ async def faulty(tmp_path: Path) -> AsyncIterator[Trial]:
         yield trial
 
 
-async def patched(trial: Trial, fate: Fate) -> Ran | Lost:
+async def patched(trial: Trial, *fates: Fate | Said) -> Ran | Lost:
     assert trial.double is not None
-    trial.double.fates.append(fate)
+    trial.double.fates += fates
     runner = KubernetesRunner({"default": Access(kubeconfig=trial.kubeconfig)}, SystemClock())
     patch = KubernetesCall(
         action="patch_config_map",
@@ -803,6 +805,50 @@ async def test_a_change_without_an_answer_is_lost_whether_it_was_made_or_not(
 ) -> None:
     assert isinstance(await patched(faulty, fate), Lost)
     assert (await faulty.seen.get("configmap", "app"))["data"] == {"mode": mode}
+
+
+@pytest.mark.parametrize(
+    ("reply", "lost"),
+    [
+        (Reply(200, "<html>a proxy's</html>", {"Content-Type": "text/html"}), "unreadable_answer"),
+        (Reply(503, "away", {"Content-Type": "text/plain"}), "status_503"),
+        (Reply(503, "of no type at all"), "unreadable_answer"),
+        (Reply.of(500, {"kind": "Status", "message": "etcdserver: timed out"}), "status_500"),
+    ],
+)
+async def test_an_answer_that_says_nothing_leaves_the_change_in_doubt(
+    reply: Reply, lost: str, faulty: Trial
+) -> None:
+    assert await patched(faulty, Said(reply)) == Lost(lost)
+
+
+async def test_a_conflict_over_nothing_that_was_asked_for_is_tried_again(faulty: Trial) -> None:
+    conflict = Said(Reply.of(409, {"kind": "Status", "message": "has been modified"}))
+    good(await patched(faulty, conflict, conflict))
+    assert (await faulty.seen.get("configmap", "app"))["data"] == {"mode": "b"}
+
+
+async def test_an_object_that_never_stands_still_is_given_up(faulty: Trial) -> None:
+    conflict = Said(Reply.of(409, {"kind": "Status", "message": "has been modified"}))
+    assert reason(await patched(faulty, *[conflict] * MOST_ATTEMPTS)) == "changed_meanwhile"
+    assert (await faulty.seen.get("configmap", "app"))["data"] == {"mode": "a"}
+
+
+async def test_a_token_that_cannot_be_had_is_said(faulty: Trial) -> None:
+    config = json.loads(faulty.kubeconfig.read_text())
+    version = "client.authentication.k8s.io/v1beta1"
+    user = {"exec": {"apiVersion": version, "command": "/no/such/program"}}
+    config["users"] = [{"name": "tests", "user": user}]
+    faulty.kubeconfig.write_text(json.dumps(config))
+    assert reason(await patched(faulty)) == "not_authenticated"
+
+
+async def test_a_cluster_that_is_away_is_said(faulty: Trial) -> None:
+    (port,) = free_ports(1)
+    config = json.loads(faulty.kubeconfig.read_text())
+    config["clusters"][0]["cluster"]["server"] = f"http://127.0.0.1:{port}"
+    faulty.kubeconfig.write_text(json.dumps(config))
+    assert reason(await patched(faulty)) == "unreachable"
 
 
 # Least privilege

@@ -252,18 +252,17 @@ def _in(namespace: str | None) -> dict[str, str]:
 async def _looked(request: Awaitable[Answer], what: str) -> Answer:
     """The answer to a request that changes nothing."""
     try:
-        async with asyncio.timeout(ONE_REQUEST.total_seconds()):
-            return await request
-    except httpx2.HTTPStatusError as error:
-        raise _refusal(error, what) from error
-    except httpx2.HTTPError as error:
-        raise Refused("unreachable", f"{what}: {type(error).__name__}") from error
-    except TimeoutError as error:
-        raise Refused("unreachable", f"{what}: no answer in {ONE_REQUEST}") from error
+        return await _answered(request, what)
+    except Unanswered as unanswered:
+        raise Refused("unreachable", f"{what}: {unanswered.reason}") from unanswered
 
 
 async def _changed(request: Awaitable[Answer], what: str) -> Answer:
-    """The answer to a request that changes something."""
+    """The answer to a request that changes something, which without one may have done so."""
+    return await _answered(request, what)
+
+
+async def _answered(request: Awaitable[Answer], what: str) -> Answer:
     try:
         async with asyncio.timeout(ONE_REQUEST.total_seconds()):
             return await request
@@ -278,11 +277,16 @@ async def _changed(request: Awaitable[Answer], what: str) -> Answer:
         raise Unanswered(f"no_answer_{type(error).__name__}") from error
     except TimeoutError as error:
         raise Unanswered("timed_out") from error
+    except (ConfigError, OSError) as error:
+        # A token file, or a program that gets tokens, failed before anything was sent.
+        raise Refused("not_authenticated", f"{what}: {type(error).__name__}") from error
+    except (ValueError, KeyError) as error:
+        raise Unanswered("unreadable_answer") from error
 
 
 def _refusal(error: httpx2.HTTPStatusError, what: str) -> Refused:
     status = error.response.status_code
-    reason = _REASONS.get(status, "server_error" if status >= _SERVER_ERRORS else "refused")
+    reason = _REASONS.get(status, "refused")
     try:
         # Not only in a type of `application/json`, as lightkube wants it.
         message = str(error.response.json()["message"])

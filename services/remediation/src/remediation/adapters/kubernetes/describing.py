@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from remediation.adapters.kubernetes.kinds import WORKLOADS, Document, named
-from remediation.adapters.kubernetes.rollouts import revision_of
+from remediation.adapters.kubernetes.rollouts import restarted_at, revision_of
 from remediation.adapters.kubernetes.workloads import is_ready, replicas_of
 
 MOST_HAPPENINGS = 20
@@ -40,7 +40,8 @@ def _workload(word: str, document: Document) -> str:
     containers = document["spec"]["template"]["spec"]["containers"]
     images = ", ".join(str(each.get("image")) for each in containers)
     revision = f", revision {revision_of(document)}" if revision_of(document) else ""
-    return f"{ready} of {replicas_of(word, document)} pods ready{revision}, {images}"
+    restarted = f", restarted {restarted_at(document)}" if restarted_at(document) else ""
+    return f"{ready} of {replicas_of(word, document)} pods ready{revision}, {images}{restarted}"
 
 
 def _pod(pod: Document) -> str:

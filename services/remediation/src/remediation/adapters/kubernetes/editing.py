@@ -30,7 +30,7 @@ from remediation.adapters.kubernetes.kinds import (
     Value,
     uid_of,
 )
-from remediation.adapters.kubernetes.rollouts import Verdict, rolled_out
+from remediation.adapters.kubernetes.rollouts import RESTARTED_AT, Verdict, rolled_out
 from remediation.adapters.kubernetes.waiting import Patience
 from remediation.adapters.kubernetes.workloads import (
     kind_of,
@@ -44,10 +44,7 @@ from remediation.adapters.kubernetes.workloads import (
 from remediation.domain.plan import Planned
 from tocsin_policy import KubernetesCall
 
-RESTARTED_AT = pointer(
-    "spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/restartedAt"
-)
-"""What `kubectl rollout restart` sets, so that either sees the other's restarts."""
+_RESTARTED = pointer("spec", "template", "metadata", "annotations", RESTARTED_AT)
 
 MOST_ATTEMPTS = 5
 """Times a change is tried while only the object's status keeps changing under it."""
@@ -132,14 +129,14 @@ class Editing:
         async def look() -> Verdict:
             word, _, document = await _subject(cluster, call)
             values = wanted(call, document, patience.clock.now())
-            values.pop(RESTARTED_AT, None)
+            values.pop(_RESTARTED, None)
             for path, value in values.items():
                 found = value_at(document, path)
                 if not _equal(call, found, value):
                     return Verdict(settled=None, text=f"{path} is {json.dumps(found)}")
             if call.action in _ROLLING:
-                return rolled_out(word, document)
-            return Verdict(settled=True, text=f"{call.resource} is as it should be")
+                return followed(word, document)
+            return Verdict(settled=True, text=described(word, document))
 
         return Done("as_expected", await patience.until(look, "rollout_failed"))
 
@@ -159,6 +156,12 @@ class Editing:
             return Done("as_it_was", f"{call.resource} is as it was already")
         before, after = await changed_object(cluster, kind, now, values)
         return Done("undone", difference(before, after, call.resource or ""))
+
+
+def followed(word: str, document: Document) -> Verdict:
+    """How far its rollout is, and what it is by now: whether it is the right one, people see."""
+    verdict = rolled_out(word, document)
+    return Verdict(verdict.settled, f"{verdict.text}\n{described(word, document)}")
 
 
 def remembered(
@@ -201,7 +204,7 @@ def wanted(call: KubernetesCall, document: Document, now: datetime) -> dict[str,
         case "scale":
             return {"/spec/replicas": call.replicas}
         case "rollout_restart":
-            return {RESTARTED_AT: now.isoformat(timespec="microseconds")}
+            return {_RESTARTED: now.isoformat(timespec="microseconds")}
         case "annotate":
             return {pointer("metadata", "annotations", n): v for n, v in call.values.items()}
         case "patch_config_map":

@@ -83,6 +83,8 @@ class Draining:
         asked: set[str] = set()
         while True:
             for uid, pod in going.items():
+                if patience.is_over():
+                    break
                 if uid not in asked and await _asked_to_go(cluster, pod, refusals, changed):
                     asked.add(uid)
             _, now = await _on_node(cluster, call)
@@ -241,6 +243,8 @@ async def _is_blocked(cluster: Cluster, pod: Document) -> bool:
     try:
         await cluster.evict(pod, dry_run=True)
     except Refused as refused:
+        if refused.reason not in {"too_many_requests", "not_found", "changed_meanwhile"}:
+            raise
         return refused.reason == "too_many_requests"
     return False
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from remediation.adapters.kubernetes.cluster import Cluster
 from remediation.adapters.kubernetes.describing import overview
+from remediation.adapters.kubernetes.editing import followed
 from remediation.adapters.kubernetes.failing import Done, Refused
 from remediation.adapters.kubernetes.kinds import (
     NAMED,
@@ -14,7 +15,7 @@ from remediation.adapters.kubernetes.kinds import (
     Pod,
     named,
 )
-from remediation.adapters.kubernetes.rollouts import Verdict, rolled_out
+from remediation.adapters.kubernetes.rollouts import Verdict
 from remediation.adapters.kubernetes.waiting import Patience
 from remediation.adapters.kubernetes.workloads import kind_of, place, pods_of, split
 from remediation.domain.plan import MOST_OUTPUT, Planned
@@ -56,7 +57,7 @@ class RolloutStatus(_Reading):
             raise Refused("wrong_kind", f"{call.action} is for {', '.join(sorted(WORKLOADS))}")
 
         async def look() -> Verdict:
-            return rolled_out(word, await cluster.get(kind_of(word), name, call.namespace))
+            return followed(word, await cluster.get(kind_of(word), name, call.namespace))
 
         return Done("as_expected", await patience.until(look, "rollout_failed"))
 

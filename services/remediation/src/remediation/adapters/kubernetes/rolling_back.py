@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from remediation.adapters.kubernetes.cluster import Cluster
 from remediation.adapters.kubernetes.describing import described
-from remediation.adapters.kubernetes.editing import changed_object
+from remediation.adapters.kubernetes.editing import changed_object, followed
 from remediation.adapters.kubernetes.failing import Done, Refused
 from remediation.adapters.kubernetes.fields import (
     difference,
@@ -29,7 +29,6 @@ from remediation.adapters.kubernetes.rollouts import (
     of_template,
     revision_of,
     revisions,
-    rolled_out,
     template_of,
 )
 from remediation.adapters.kubernetes.waiting import Patience
@@ -101,7 +100,7 @@ class RollingBack:
         async def look() -> Verdict:
             _, name = split(call)
             found = await cluster.get(Deployment, name, call.namespace)
-            return rolled_out("deployment", found)
+            return followed("deployment", found)
 
         return Done("as_expected", await patience.until(look, "rollout_failed"))
 

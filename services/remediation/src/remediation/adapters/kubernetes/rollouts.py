@@ -10,6 +10,9 @@ from remediation.adapters.kubernetes.kinds import Document, named, uid_of
 
 REVISION = "deployment.kubernetes.io/revision"
 CHANGE_CAUSE = "kubernetes.io/change-cause"
+RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
+"""What `kubectl rollout restart` sets, so that either sees the other's restarts."""
+
 TEMPLATE_HASH = "pod-template-hash"
 
 
@@ -68,6 +71,12 @@ def _is_stuck(condition: Document) -> bool:
         condition.get("type") == "Progressing"
         and condition.get("reason") == "ProgressDeadlineExceeded"
     )
+
+
+def restarted_at(document: Document) -> str:
+    """When its pods were last restarted on purpose; empty if never."""
+    said = document["spec"]["template"].get("metadata", {}).get("annotations") or {}
+    return str(said.get(RESTARTED_AT, ""))
 
 
 def revision_of(document: Document) -> int:

@@ -11,7 +11,7 @@ from tocsin_runtime.ports import Clock
 
 _FIRST_NAP = timedelta(milliseconds=100)
 _LONGEST_NAP = timedelta(seconds=2)
-_PASSING = frozenset({"unreachable", "server_error", "too_many_requests"})
+_PASSING = frozenset({"unreachable", "too_many_requests"})
 """A look that fails like this may succeed the next time."""
 
 
