@@ -45,7 +45,7 @@ SKEW = timedelta(minutes=5)
 LOOK_BACK = timedelta(days=7)
 """An incident that goes on may have begun so long before the range; older ones are not judged."""
 
-MOST_SETTLED = 50_000
+MOST_SETTLED = 10_000
 """Deliveries of a partition whose repeat is known as one."""
 
 _MOST_COUNTED = 65_535
