@@ -12,6 +12,7 @@ import typer
 
 from tocsin_cli import connection
 from tocsin_cli.exits import NotFound
+from tocsin_cli.issues import ReviewSettings, open_issue
 from tocsin_cli.printing import Incident, Json, console, print_json
 from tocsin_cli.sources import From, alone, story, with_source
 from tocsin_replay import (
@@ -44,6 +45,9 @@ def write(
     publish: Annotated[
         str | None, typer.Option(help="Say that it is published here: the review is done.")
     ] = None,
+    issue: Annotated[
+        bool, typer.Option("--open-issue", help="Open it as an issue, and say it is published.")
+    ] = False,
     by: Annotated[str, typer.Option("--by", help="Who publishes: a contact id.")] = "",
     supposed: Annotated[
         list[str] | None,
@@ -53,6 +57,8 @@ def write(
     as_json: Json = False,
 ) -> None:
     """The postmortem of an incident, filled from the log in the policy's own template."""
+    if (publish is not None or issue) and not by:
+        raise ValueError("name who publishes it: --by")
     recorded, versions = asyncio.run(story(source, incident))
     state = state_of(recorded)
     if state is None:
@@ -70,12 +76,17 @@ def write(
         written = postmortem(recorded, policy, picture_at=drawn.name, what_if=what)
         out.write_text(written, encoding="utf-8")
         console.print(f"wrote {out} and {drawn}", highlight=False)
-    elif publish is None:
+    elif publish is None and not issue:
         sys.stdout.write(
             postmortem_html(recorded, policy, what_if=what)
             if html
             else postmortem(recorded, policy, what_if=what)
         )
+    if issue:
+        text = postmortem(recorded, policy, what_if=what)
+        title = f"Postmortem: {summarise(recorded, policy).title} ({incident})"
+        publish = open_issue(ReviewSettings(), incident, title, text)
+        console.print(f"issue: {publish}", highlight=False)
     if publish is not None:
         _published(incident, publish, by)
 
@@ -94,8 +105,6 @@ async def _supposed(incident: str, texts: list[str], source: Path | None) -> str
 
 def _published(incident: str, url: str, by: str) -> None:
     """Stop the clock of the review."""
-    if not by:
-        raise ValueError("name who publishes it: --by")
     content = json.dumps({"by": by, "url": url, "via": "cli"}).encode()
     token = connection.connect().api_token
     connection.post(f"/v1/incidents/{incident}/review", content=content, token=token)
