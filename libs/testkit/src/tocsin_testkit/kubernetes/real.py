@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tocsin_cli.stack import processes
 from tocsin_cli.stack.problems import StackProblem
@@ -218,10 +220,12 @@ def _build(module: Path, target: Path, progress: Callable[[str], None]) -> None:
 
 
 def _signing_key(folder: Path) -> Path:
-    key = folder / "service-accounts.key"
-    command = ["openssl", "genrsa", "-out", str(key), "2048"]
-    subprocess.run(command, check=True, capture_output=True)
-    return key
+    path = folder / "service-accounts.key"
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PrivateFormat.TraditionalOpenSSL
+    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    path.write_bytes(secret)
+    return path
 
 
 def _wait_until_ready(found: RealKubernetes) -> None:
