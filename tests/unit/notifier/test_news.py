@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from notifier.domain.wanted import wanted
+from notifier.domain.wanted import Wanted, wanted
 from notifier.domain.wording import message_for, names_of
 from tocsin_contracts.incidents import Acknowledged, AlertsAttached, Purpose, UpdatePosted
 from tocsin_incident import IncidentState
+from tocsin_incident.state import Level
 from tocsin_policy import Policy
 from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import a_person, an_incident
@@ -135,3 +136,23 @@ def test_a_room_that_was_told_of_it_sees_who_has_it_however_they_answered() -> N
     assert taken_in(an_incident(severity="critical"), policy) == []
     mild = an_incident(Acknowledged(by=a_person()), severity="minor")
     assert taken_in(mild, policy) == []
+
+
+def test_the_last_resort_is_told_in_its_own_words_whatever_the_policy_says_of_pages() -> None:
+    policy = a_policy(templates={"page": {"subject": "short", "body": "short"}})
+    state = an_incident(severity="critical", opened_at=EPOCH)
+    desk = Target(contact="bob", name="Bob", role="", via="contact:bob", channels=("pagerduty",))
+    level = Level(
+        level=4,
+        generation=1,
+        severity="critical",
+        due_at=EPOCH,
+        reached_at=EPOCH,
+        targets=(desk,),
+        reason="last_resort",
+        event="a",
+    )
+    want = Wanted("n", Purpose.PAGE, "pagerduty", "k", target=desk, level=level)
+    message = message_for(state, policy, want, EPOCH)
+    assert message.subject.startswith("[critical] NOBODY COULD BE REACHED about [critical] ")
+    assert "Bob, you are the last resort" in message.body

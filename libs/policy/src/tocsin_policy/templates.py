@@ -91,6 +91,13 @@ DEFAULTS: Mapping[str, Template] = {
         "{% for link in links %}\n{{ link.title }}: {{ link.url }}{% endfor %}"
         "\nIncident: {{ incident }}",
     ),
+    "last_resort": Template(
+        subject="[{{ worst }}] NOBODY COULD BE REACHED about [{{ severity }}] {{ title }}",
+        body="{{ incident }} is open since {{ opened_at }}, and no page of its last level could be "
+        "delivered. {{ target }}, you are the last resort: take it, or find somebody who does."
+        "{% for each in undelivered %}\n{{ each.name }} by {{ each.channel }}: {{ each.reason }}"
+        "{% endfor %}",
+    ),
     "opened": Template(
         subject="[{{ severity }}] {{ title }}",
         body="{{ incident }} opened at {{ opened_at }}: {{ reason }}",

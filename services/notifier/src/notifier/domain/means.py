@@ -64,6 +64,8 @@ def reach(
         return Reach(())
     due_at = _due_at(state, level)
     used = [Used(channel, due_at) for channel in steps[0].channels]
+    if len(steps) == 1:
+        return Reach(tuple(used))
     asked = _held(state, level, target, steps[0].channels)
     if not asked or unwanted(state, asked[0]) is not None or _overtaken(state, level, target):
         return Reach(tuple(used))

@@ -171,6 +171,7 @@ def next_means_at(state: IncidentState, now: datetime) -> datetime | None:
         reach(state, level, target, now, unwanted).next_at
         for level in state.levels
         for target in level.targets
+        if target.after
     )
     return min(filter(None, waits), default=None)
 
