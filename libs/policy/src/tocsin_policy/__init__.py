@@ -60,6 +60,7 @@ from tocsin_policy.heartbeats import (
     beat_due,
     heartbeat_alert,
 )
+from tocsin_policy.inhibition import Inhibitors
 from tocsin_policy.loader import (
     PolicyRefused,
     Problem,
@@ -129,6 +130,7 @@ __all__ = [
     "HttpCall",
     "Inhibition",
     "InhibitionRule",
+    "Inhibitors",
     "KubernetesCall",
     "Layer",
     "Level",

@@ -6,7 +6,6 @@ from bisect import bisect_right, insort
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from classifier.domain.muting import Inhibitors
 from tocsin_casebook import InForce
 from tocsin_contracts.event import Fact
 from tocsin_contracts.ids import episode
@@ -20,6 +19,7 @@ from tocsin_contracts.incidents import (
 )
 from tocsin_incident import IncidentState, Status
 from tocsin_incident.state import HeldAlert
+from tocsin_policy import Inhibitors
 
 MOST_COUNTED = 200_000
 """Arrivals of one source that are remembered; the newest, and enough to tell any storm."""

@@ -36,7 +36,7 @@ from ingestion.domain.silencing import (
 from ingestion.domain.sources.prometheus import RESOLVE_TIMEOUT, form_error, unsupported
 from ingestion.domain.sources.source import RETRY_AFTER_SECONDS, Reply
 from tocsin_casebook import Policies, Silences
-from tocsin_policy import Matcher, MatcherError, Silence, matches, parse_matchers
+from tocsin_policy import Inhibitors, Matcher, MatcherError, Silence, matches, parse_matchers
 from tocsin_policy.matchers import Pattern, compile_pattern
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.failures import Transient
@@ -197,20 +197,21 @@ class AlertmanagerApi:
     async def _alerts(self, request: Request) -> Response:
         now = self._clock.now()
         chosen = await self._chosen(request, now)
-        return _json([self._document(alert, now) for alert in chosen])
+        return _json([self._document(alert, status, now) for alert, status in chosen])
 
     async def _groups(self, request: Request) -> Response:
         now = self._clock.now()
-        groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[Current]] = {}
-        for alert in await self._chosen(request, now):
+        groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[dict[str, Any]]] = {}
+        for alert, status in await self._chosen(request, now):
             in_force = self._policies.get(alert.system)
             names = () if in_force is None else in_force.policy.grouping.by
             labels = tuple((name, alert.labels[name]) for name in names if name in alert.labels)
-            groups.setdefault((alert.system, labels), []).append(alert)
+            document = self._document(alert, status, now)
+            groups.setdefault((alert.system, labels), []).append(document)
         return _json(
             [
                 {
-                    "alerts": [self._document(alert, now) for alert in alerts],
+                    "alerts": alerts,
                     "labels": dict(labels),
                     "receiver": {"name": system},
                 }
@@ -218,7 +219,9 @@ class AlertmanagerApi:
             ]
         )
 
-    async def _chosen(self, request: Request, now: datetime) -> list[Current]:
+    async def _chosen(
+        self, request: Request, now: datetime
+    ) -> list[tuple[Current, dict[str, Any]]]:
         wanted = {
             name: request.query_params.get(name, "true").lower() in _TRUE
             for name in ("active", "silenced", "inhibited", "unprocessed")
@@ -226,29 +229,54 @@ class AlertmanagerApi:
         filters = _filters(request)
         receiver = _receiver(request)
         chosen = []
-        for alert in await self._lookups.firing():
-            muted = bool(self._silences.book.muting(alert.labels, now))
-            if not wanted["silenced" if muted else "active"]:
+        firing = await self._lookups.firing()
+        inhibitors = self._inhibitors(firing)
+        for alert in firing:
+            status = self._status_of(alert, inhibitors, now)
+            hidden = [
+                *(["silenced"] if status["silencedBy"] else []),
+                *(["inhibited"] if status["inhibitedBy"] else []),
+            ] or ["active"]
+            if not all(wanted[name] for name in hidden):
                 continue
             if receiver is not None and not receiver.fits(alert.system):
                 continue
             if matches(filters, alert.labels):
-                chosen.append(alert)
+                chosen.append((alert, status))
         return chosen
 
-    def _document(self, alert: Current, now: datetime) -> dict[str, Any]:
-        silenced_by = self._silences.book.muting(alert.labels, now)
+    def _inhibitors(self, firing: Iterable[Current]) -> dict[str, Inhibitors]:
+        """What inhibits, by system."""
+        found: dict[str, Inhibitors] = {}
+        for alert in firing:
+            in_force = self._policies.get(alert.system)
+            if in_force is None or not in_force.policy.inhibition.rules:
+                continue
+            rules = in_force.policy.inhibition.rules
+            held = found.setdefault(alert.system, Inhibitors(rules))
+            held.fires(alert.fingerprint, alert.labels)
+        return found
+
+    def _status_of(
+        self, alert: Current, inhibitors: Mapping[str, Inhibitors], now: datetime
+    ) -> dict[str, Any]:
+        silenced_by = list(self._silences.book.muting(alert.labels, now))
+        held = inhibitors.get(alert.system)
+        inhibited_by = [] if held is None else list(held.sources(alert.labels))
+        return {
+            "inhibitedBy": inhibited_by,
+            "silencedBy": silenced_by,
+            "state": "suppressed" if silenced_by or inhibited_by else "active",
+        }
+
+    def _document(self, alert: Current, status: dict[str, Any], now: datetime) -> dict[str, Any]:
         shown: dict[str, Any] = {
             "annotations": dict(alert.annotations),
             "endsAt": _time(alert.ends_at or now + RESOLVE_TIMEOUT),
             "fingerprint": alert.fingerprint,
             "receivers": [{"name": alert.system}],
             "startsAt": _time(alert.starts_at),
-            "status": {
-                "inhibitedBy": [],
-                "silencedBy": list(silenced_by),
-                "state": "suppressed" if silenced_by else "active",
-            },
+            "status": status,
             "updatedAt": _time(alert.updated_at),
         }
         if alert.generator_url:
