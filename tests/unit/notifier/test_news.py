@@ -7,7 +7,13 @@ from typing import Any
 
 from notifier.domain.wanted import Wanted, wanted
 from notifier.domain.wording import message_for, names_of
-from tocsin_contracts.incidents import Acknowledged, AlertsAttached, Purpose, UpdatePosted
+from tocsin_contracts.incidents import (
+    Acknowledged,
+    AlertsAttached,
+    Purpose,
+    Target,
+    UpdatePosted,
+)
 from tocsin_incident import IncidentState
 from tocsin_incident.state import Level
 from tocsin_policy import Policy
