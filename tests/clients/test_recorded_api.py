@@ -27,7 +27,7 @@ DIFFERENT: dict[str, str] = {
     "e03-object-not-array": "the words of another JSON parser, in the same shape",
     "e09-bad-time": "the words of another parser of times, in the same shape",
     "e37-offset-no-colon": "a zone without its colon is understood; PagerDuty's examples have it",
-    "e19-bad-bool": "what is inhibited is not shown as such: the classifier tells, in dispositions",
+    "e19-bad-bool": "the recorded alert was inhibited by one of another team; here that is two systems",
     "e29-silence-bad-regex": "the words of RE2 in C++, in the same shape",
     "e31-v1-post": "the same body, without the old headers for browsers",
     "e35-cors-preflight": "pages of other sites may not ask here",
@@ -56,7 +56,7 @@ def a_policy_of(system: str, claim: str) -> Any:
 def comparable(text: str, ids: dict[str, str]) -> Any:
     """An answer without what no two servers share: ids, instants of its own clock, inhibition.
 
-    Inhibition is the classifier's, and shows in dispositions.
+    Recorded was an inhibition across what are two systems here, where there is none.
     """
     for recorded, ours in ids.items():
         text = text.replace(ours, recorded)
@@ -127,6 +127,30 @@ async def test_amtool_and_others_hear_what_alertmanager_told_them() -> None:
             assert name not in SAME_STATUS or answer.status_code == said["status"]
             differing.add(name)
     assert differing == set(DIFFERENT)
+
+
+async def test_what_is_inhibited_is_shown_as_such_with_what_inhibits_it() -> None:
+    rule = {"source": ['severity="critical"'], "target": ['severity="warning"'], "equal": ["site"]}
+    policy = a_policy(claims=[['alertname=~".+"']], inhibition={"rules": {"worse": rule}})
+    door = DoorUnderTest(policies=[policy])
+    alerts = [
+        {"labels": {"alertname": "NodeDown", "site": "eu", "severity": "critical"}},
+        {"labels": {"alertname": "Slow", "site": "eu", "severity": "warning"}},
+        {"labels": {"alertname": "Slow", "site": "us", "severity": "warning"}},
+    ]
+    await door.send("POST", "/api/v2/alerts", json.dumps(alerts))
+
+    async def shown(query: str) -> dict[str, dict[str, Any]]:
+        answer = await door.send("GET", f"/api/v2/alerts{query}", token=API_TOKEN)
+        return {f"{a['labels']['alertname']} {a['labels']['site']}": a for a in answer.json()}
+
+    every = await shown("")
+    source = every["NodeDown eu"]["fingerprint"]
+    states = {name: alert["status"]["state"] for name, alert in every.items()}
+    assert states == {"NodeDown eu": "active", "Slow eu": "suppressed", "Slow us": "active"}
+    assert every["Slow eu"]["status"]["inhibitedBy"] == [source]
+    assert set(await shown("?inhibited=false")) == {"NodeDown eu", "Slow us"}
+    assert set(await shown("?active=false")) == {"Slow eu"}
 
 
 async def test_prometheus_is_understood_and_its_lease_is_kept() -> None:
