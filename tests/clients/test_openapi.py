@@ -48,9 +48,11 @@ def address() -> Iterator[str]:
 VENDORS = {path for source in BUILT_IN if not source.keeps for _, path in routes_of(source)} | {
     "/api/v2/silences",
     "/api/v2/silence/{silence}",
+    "/v1/answers/{token}",
 }
 """Where a vendor's format is spoken and what breaks it refused: the document calls the body any
-JSON and leaves the format to its vendor, so that to refuse some JSON is no contradiction."""
+JSON and leaves the format to its vendor, so that to refuse some JSON is no contradiction. A link of
+a mail is any text, and refused unless it was signed."""
 
 
 def operations() -> list[tuple[str, str]]:

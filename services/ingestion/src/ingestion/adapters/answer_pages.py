@@ -22,8 +22,6 @@ from tocsin_runtime.failures import Transient
 from tocsin_runtime.ports import Clock
 from tocsin_runtime.telemetry import counter
 
-ROUTE = "/v1/answers/{token}"
-
 LARGEST_FORM = 32 * 1024
 _READ_WITHIN = timedelta(seconds=10)
 
@@ -34,7 +32,7 @@ _STATUSES = {"forged": 403, "expired": 410}
 
 
 class AnswerPages:
-    """Serves `ROUTE`.
+    """Serves `documenting.ANSWERS`.
 
     Args:
         keys: What links are signed with; several while one is replaced. Without any, no link works.

@@ -58,6 +58,19 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 """What an answer may hear instead, for FastAPI."""
 
+ANSWERS = "/v1/answers/{token}"
+"""Where the links of mails lead."""
+
+_ANSWERED = {
+    200: "A page: what it would do, or that it is done.",
+    400: "A page: nothing is done, the button was not pressed.",
+    403: "A page: the link is none of ours, or its reader is no contact any more.",
+    404: "A page: no policy is in force for the incident's system.",
+    410: "A page: the link has expired, or was used before.",
+    422: "A page: something is missing.",
+    503: "Busy, or the log is away.",
+}
+
 _SILENCE_ID = {
     "name": "silence",
     "in": "path",
@@ -79,6 +92,8 @@ def document(application: FastAPI, sources: Sources) -> None:
                     paths.setdefault(path, {})[method.lower()] = _operation(source, method, path)
             if any(getattr(route, "path", "") == "/api/v2/status" for route in application.routes):
                 _api_v2(paths)
+            if any(getattr(route, "path", "") == ANSWERS for route in application.routes):
+                paths[ANSWERS] = _answers()
             application.openapi_schema = schema
         return application.openapi_schema
 
@@ -116,6 +131,29 @@ def _operation(source: Source, method: str, path: str) -> dict[str, Any]:
             "content": {kind: {"schema": dict(said.schema)} for kind in said.content_types},
         },
         "responses": responses,
+    }
+
+
+def _answers() -> dict[str, Any]:
+    """A look changes nothing; only the form's button does."""
+    pages = {
+        str(status): {"description": text, "content": {"*/*": {"schema": {}}}}
+        for status, text in _ANSWERED.items()
+    }
+    token = {"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}
+    shared = {"tags": ["answers"], "parameters": [token], "responses": pages}
+    form = {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in ("confirmed", "text", "contact")},
+    }
+    return {
+        "get": {"operationId": "look_at_a_link", "summary": "What a mail's link does", **shared},
+        "post": {
+            "operationId": "use_a_link",
+            "summary": "Do it, once",
+            "requestBody": {"content": {"application/x-www-form-urlencoded": {"schema": form}}},
+            **shared,
+        },
     }
 
 

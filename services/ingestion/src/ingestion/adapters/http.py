@@ -22,9 +22,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ingestion.adapters.alertmanager_api import AlertmanagerApi, not_served
-from ingestion.adapters.answer_pages import ROUTE, AnswerPages
+from ingestion.adapters.answer_pages import AnswerPages
 from ingestion.adapters.bodies import Unreadable, read_body
-from ingestion.adapters.documenting import REFUSALS, Accepted, document
+from ingestion.adapters.documenting import ANSWERS, REFUSALS, Accepted, document
 from ingestion.adapters.senders import Senders
 from ingestion.domain.answers import VERBS, Answer, Verb
 from ingestion.domain.authentication import (
@@ -185,8 +185,8 @@ class HttpDoor:
             for method, path, work in api.routes:
                 made.add_route(path, work, methods=[method])
         if pages is not None:
-            made.add_route(ROUTE, self._page(pages.look), methods=["GET"])
-            made.add_route(ROUTE, self._page(pages.answer), methods=["POST"])
+            made.add_route(ANSWERS, self._page(pages.look), methods=["GET"])
+            made.add_route(ANSWERS, self._page(pages.answer), methods=["POST"])
         router = APIRouter(
             prefix="/v1/incidents/{incident}", dependencies=[Depends(self._authenticated)]
         )
