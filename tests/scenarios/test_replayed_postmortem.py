@@ -8,101 +8,41 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
-from tocsin_contracts.incidents import Purpose
+from tocsin_contracts import incidents as facts
+from tocsin_contracts.event import Fact
+from tocsin_contracts.incidents import IncidentFact, Purpose
+from tocsin_contracts.registry import FACTS
 from tocsin_policy import Policy
 from tocsin_replay import (
+    Recorded,
     Summary,
+    open_bundle,
     picture,
     postmortem,
     postmortem_html,
     promised,
-    read_all,
     read_incident,
     read_policies,
     state_of,
-    states_of,
     summarise,
+    timeline,
 )
-from tocsin_simulation.faults import Fate, NoFaults, Outcome
-from tocsin_simulation.loop import simulate
-from tocsin_simulation.memory_log import MemoryLog
-from tocsin_simulation.system import System, published
-from tocsin_simulation.webhooks import a_webhook
-from tocsin_testkit.builders import an_alert
-from tocsin_testkit.policies import shipped
+from tocsin_replay.postmortem import text
+from tocsin_replay.telling import says
+
+RECORDING = Path(__file__).resolve().parents[1] / "recordings" / "postmortem" / "two-hours.tocsin"
+"""Made by `tests/recordings/postmortem.py`."""
 
 MINUTE = timedelta(minutes=1)
 
 
-class _AProviderIsDown(NoFaults):
-    """No call reaches anybody while `down`; the rest works."""
-
-    down = False
-
-    def deliver(self) -> Fate:
-        return Fate(outcome=Outcome.REFUSED) if self.down else Fate()
-
-
-async def _two_hours() -> MemoryLog:
-    faults = _AProviderIsDown()
-    system = System(policies=[published(shipped("mpc-transformer"))], faults=faults)
-    await system.start()
-    outage = an_alert(
-        "GlobalServiceUnavailable",
-        app="mpc-transformer",
-        severity="critical",
-        cluster="prod-eu",
-        starts_at=system.clock.now() - 2 * MINUTE,
-    )
-    await system.post(a_webhook(outage))
-    await system.sleep(29 * MINUTE)
-    faults.down = True
-    await system.sleep(2 * MINUTE)
-    faults.down = False
-    await system.sleep(34 * MINUTE)
-    (incident,) = system.incidents()
-    await system.answer(incident, "acknowledge", by="alice")
-    await system.answer(incident, "roles", by="alice", role="incident_commander", contact="alice")
-    await system.answer(incident, "updates", by="alice", text="DNS is gone", audience="customers")
-    await _approve(system, incident, "alice")
-    await system.sleep(5 * MINUTE)
-    await system.answer(incident, "notes", by="alice", text="Action: lower the TTL of the zone")
-    await system.answer(incident, "mitigate", by="alice", text="traffic goes to asia")
-    await system.sleep(10 * MINUTE)
-    await system.post(a_webhook(outage.resolved(system.clock.now())))
-    await system.answer(incident, "resolve", by="alice", text="zone restored")
-    await system.sleep(10 * MINUTE)
-    again = an_alert(
-        "GlobalServiceUnavailable",
-        app="mpc-transformer",
-        severity="critical",
-        cluster="prod-eu",
-        starts_at=system.clock.now(),
-    )
-    await system.post(a_webhook(again))
-    await system.sleep(12 * MINUTE)
-    await system.answer(incident, "acknowledge", by="bob")
-    await _approve(system, incident, "bob")
-    await system.sleep(20 * MINUTE)
-    await system.post(a_webhook(again.resolved(system.clock.now())))
-    await system.answer(incident, "resolve", by="bob", text="cache flushed")
-    await system.settle()
-    return system.log
-
-
-async def _approve(system: System, incident: str, by: str) -> None:
-    state = system.incidents()[incident]
-    *_, remediation = state.remediations.values()
-    await system.answer(
-        incident, "approve", by=by, remediation=remediation.remediation, step="route-traffic"
-    )
-
-
 @dataclass(frozen=True)
 class Document:
+    recorded: tuple[Recorded, ...]
     markdown: str
     html: str
     drawn: str
@@ -112,8 +52,8 @@ class Document:
 
 @pytest.fixture(scope="module")
 def document() -> Document:
-    log = simulate(_two_hours(), seed=1)
-    (incident,) = states_of(asyncio.run(read_all(log)))
+    bundle = open_bundle(RECORDING)
+    (incident,), log = bundle.incidents, bundle.log
     recorded = asyncio.run(read_incident(log, incident))
     state = state_of(recorded)
     assert state is not None
@@ -121,6 +61,7 @@ def document() -> Document:
     assert policy is not None
     summary = summarise(recorded, policy)
     return Document(
+        recorded,
         postmortem(recorded, policy),
         postmortem_html(recorded, policy),
         picture(summary, policy),
@@ -203,3 +144,80 @@ def test_the_page_needs_nothing_from_anywhere(document: Document) -> None:
 def test_the_picture_has_every_escalation(document: Document) -> None:
     assert document.drawn.count("<polygon points=") >= len(document.summary.levels)
     assert "Bob Smith acknowledged" in document.drawn
+
+
+ABOUT_MESSAGES: tuple[type[Fact], ...] = (
+    facts.NotificationRequested,
+    facts.NotificationAttempted,
+    facts.NotificationDelivered,
+    facts.NotificationFailed,
+    facts.NotificationInDoubt,
+    facts.NotificationSuperseded,
+)
+"""Told in a table of pages and as counts; the rest line by line."""
+
+
+def test_the_recording_has_what_such_an_incident_has(document: Document) -> None:
+    kinds = {type(one.event.fact) for one in document.recorded}
+    assert kinds >= {
+        facts.Opened,
+        facts.AlertsCleared,
+        facts.LevelReached,
+        facts.ResponseTargetMissed,
+        facts.NotificationRequested,
+        facts.NotificationAttempted,
+        facts.NotificationDelivered,
+        facts.NotificationFailed,
+        facts.Acknowledged,
+        facts.RoleAssigned,
+        facts.UpdatePosted,
+        facts.UpdateOverdue,
+        facts.NoteAdded,
+        facts.RemediationProposed,
+        facts.RemediationApproved,
+        facts.RemediationStarted,
+        facts.RemediationStepFinished,
+        facts.RemediationVerified,
+        facts.Mitigated,
+        facts.Resolved,
+        facts.Reopened,
+    }
+
+
+def test_no_fact_that_the_log_knew_is_missing_from_the_document(document: Document) -> None:
+    """Each by its time and in its words: who did what, and why."""
+    about_messages = {kind.TYPE for kind in ABOUT_MESSAGES}
+    told = 0
+    for entry in timeline(document.recorded):
+        if entry.type in about_messages or entry.ignored is not None:
+            continue
+        said = (text(entry.what), text(entry.who), text(entry.why))
+        line = f"| {entry.at:%Y-%m-%d %H:%M:%S} | {' | '.join(said)} |"
+        assert line in document.markdown, f"{entry.type}: {line}"
+        told += 1
+    assert told > 40
+
+
+def test_every_message_is_counted_and_every_page_is_told_with_its_outcome(
+    document: Document,
+) -> None:
+    requested = [
+        one.event.fact
+        for one in document.recorded
+        if isinstance(one.event.fact, facts.NotificationRequested)
+    ]
+    counted = ", ".join(f"{count} {name}" for name, count in document.summary.messages.items())
+    assert sum(document.summary.messages.values()) == len(requested)
+    assert f"All messages, pages included: {counted}." in document.markdown
+    pages = [fact for fact in requested if fact.purpose is Purpose.PAGE]
+    assert len(document.summary.pages) == len(pages)
+    for page in document.summary.pages:
+        row = (
+            f"| {text(f'{page.name}, {page.role}')} | {text(page.channel)} | {page.due_at:%H:%M:%S}"
+        )
+        assert row in document.markdown
+
+
+def test_every_kind_of_fact_has_words_of_its_own() -> None:
+    kinds = {kind for kind in FACTS.values() if issubclass(kind, IncidentFact)}
+    assert {kind.__name__ for kind in kinds if not says(kind)} == set()

@@ -31,9 +31,10 @@ from tocsin_replay import (
 )
 from tocsin_runtime.records import Record
 
-RECORDINGS = sorted((Path(__file__).resolve().parents[1] / "recordings").glob("*.tocsin"))
+RECORDED = Path(__file__).resolve().parents[1] / "recordings"
+RECORDINGS = sorted(RECORDED.glob("*.tocsin"))
 
-PREVIOUS = RECORDINGS[0].parent / "previous"
+PREVIOUS = RECORDED / "previous"
 recorded = pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
 previous = pytest.mark.parametrize(
     "path", sorted(PREVIOUS.glob("*.tocsin")), ids=lambda path: path.stem
@@ -66,7 +67,11 @@ def test_a_recording_is_whole_and_holds_the_life_of_an_incident(path: Path) -> N
     }
 
 
-@recorded
+@pytest.mark.parametrize(
+    "path",
+    [*RECORDINGS, RECORDED / "postmortem" / "two-hours.tocsin"],
+    ids=lambda path: path.stem,
+)
 def test_todays_code_derives_every_recorded_fact_again(path: Path) -> None:
     found = asyncio.run(rederive(open_bundle(path).log))
     assert found.differences == (), found.differences[0]

@@ -122,6 +122,11 @@ def _outcome(fact: Any) -> str:  # noqa: ANN401 - a notification fact
     return f"attempt {fact.attempt}: {fact.reason} {getattr(fact, 'detail', '')}".strip()
 
 
+def _mutings(fact: facts.AlertsMuted) -> str:
+    mutings = {f"{one.muted.because} by {one.muted.by}" for one in fact.alerts if one.muted}
+    return ", ".join(sorted(mutings))
+
+
 _SAY: dict[type[IncidentFact], _Say] = {
     facts.Opened: lambda f, _: (
         f"{f.severity} opened: {f.title}",
@@ -134,6 +139,17 @@ _SAY: dict[type[IncidentFact], _Say] = {
         "classifier",
         f"{s.firing} still fire" if s is not None else "",
     ),
+    facts.AlertsMuted: lambda f, _: (
+        f"{len(f.alerts)} alerts nobody is to hear of",
+        "classifier",
+        _mutings(f),
+    ),
+    facts.AlertsReleased: lambda f, _: (
+        f"{len(f.alerts)} alerts heard again",
+        "classifier",
+        f.reason,
+    ),
+    facts.LeasesRenewed: lambda f, _: (f"{len(f.leases)} alerts still fire", "classifier", ""),
     facts.SeverityRaised: lambda f, _: (
         f"severity raised from {f.severity_from} to {f.severity_to}",
         f.by.name if f.by else "classifier",
@@ -232,3 +248,8 @@ _SAY: dict[type[IncidentFact], _Say] = {
     facts.Reviewed: _person("reviewed", lambda f: f.url),
     facts.Closed: _person("closed"),
 }
+
+
+def says(kind: type[IncidentFact]) -> bool:
+    """Whether a kind of fact is told in words of its own, and not by its name."""
+    return kind in _SAY
