@@ -113,6 +113,30 @@ async def test_what_a_person_does_to_a_page_in_slack_is_what_the_door_reads() ->
     assert read["notes"].fields == {"text": "the cable"}
 
 
+async def test_leave_for_a_step_is_given_or_refused_in_slack_on_the_plan_that_is_shown() -> None:
+    asked = replace(
+        PAGE, purpose=Purpose.APPROVAL, to_approve=f"{AN_INCIDENT_ID} some-remediation restart 2"
+    )
+    async with slack() as (double, channel):
+        await delivered(channel, asked)
+        [posted] = double.messages("C0ALL")
+    read: dict[str, Given] = {}
+    for verb, value in buttons(posted.payload).items():
+        action = {"type": "button", "action_id": verb, "value": value, "block_id": "tocsin"}
+        payload = {"type": "block_actions", "user": {"id": ALICE}, "actions": [action]}
+        body = urlencode({"payload": json.dumps(payload)}).encode()
+        answer = parse(Received(body, EPOCH)).answer
+        assert answer is not None
+        read[answer.verb] = answer
+    assert {answer.incident for answer in read.values()} == {AN_INCIDENT_ID}
+    assert read["approve"].fields == {
+        "remediation": "some-remediation",
+        "step": "restart",
+        "plan": "2",
+    }
+    assert read["reject"].fields == {"remediation": "some-remediation"}
+
+
 async def test_one_incident_is_one_thread_and_a_second_page_is_seen_in_the_channel() -> None:
     async with slack() as (double, channel):
         first = await delivered(channel, PAGE)

@@ -24,7 +24,7 @@ from notifier.domain.outcomes import (
 )
 from notifier.domain.pacing import RATES, Asking, Rate
 from notifier.domain.wanted import unwanted
-from notifier.domain.wording import names_of, said_late, sent_late
+from notifier.domain.wording import names_of, said_late, sent_late, to_approve
 from notifier.ports import Channel, Earlier, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
@@ -349,6 +349,7 @@ class Notifier:
             handle=contact.slack if contact is not None else None,
             message=sent_late(held.message, late_by),
             late=said_late(late_by),
+            to_approve=to_approve(state) if held.purpose is Purpose.APPROVAL else "",
             title=state.title,
             service=state.service,
             status=str(state.status),

@@ -47,6 +47,8 @@ class Sending:
         earlier: What this channel delivered of this incident before, oldest first.
         bundled: Notifications of the messages it stands for, if it stands for several.
         answers: Links by which the target answers, if they are the only one who reads it.
+        to_approve: Incident, remediation, step and plan that an approval is asked for, as a button
+            hands them back; empty where nothing waits for a person.
         late: By how much it is late, in words; empty if it is not.
     """
 
@@ -76,6 +78,7 @@ class Sending:
     earlier: tuple[Earlier, ...] = ()
     bundled: tuple[str, ...] = ()
     late: str = ""
+    to_approve: str = ""
     answers: tuple[AnswerLink, ...] = ()
 
     @property

@@ -7,7 +7,9 @@ carries its notification as metadata, and a message in doubt is looked for befor
 
 The buttons' `action_id` is what they do (`acknowledge`, `escalate`, `mute`, `resolve`), and their
 `value` the incident's id; the list of people (`handover`) and the field for a note (`notes`) have
-it at the end of their `block_id`. The door for Slack's interactions reads them.
+it at the end of their `block_id`. Behind the incident the value of `approve` and `reject` names the
+remediation, the step and its plan.
+The door for Slack's interactions reads them.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ ESCALATE = "escalate"
 MUTE = "mute"
 HAND_OVER = "handover"
 NOTE = "notes"
+APPROVE = "approve"
+REJECT = "reject"
 EVENT = "tocsin_notification"
 """`event_type` of the metadata of every message."""
 
@@ -49,6 +53,7 @@ MOST_INVITED = 100
 _PAGE = 100
 _LIST = 1_000
 _TOPIC = 250
+_CONFIRM = 300
 _NOTE = 3_000
 _NAME = 80
 _SKEW = timedelta(minutes=5)
@@ -356,6 +361,8 @@ def _content(
         {"type": "context", "elements": [{"type": "mrkdwn", "text": cut(standing, MOST_TEXT)}]},
     ]
     buttons = list(_buttons(sending)) if purpose in _PAGES else []
+    if purpose is Purpose.APPROVAL and sending.to_approve:
+        buttons = list(_approval(sending))
     if buttons:
         blocks.append({"type": "actions", "block_id": "tocsin", "elements": buttons})
     if purpose in _PAGES and sending.status in _UNDECIDED:
@@ -386,17 +393,31 @@ def _more(sending: Sending) -> Iterator[dict[str, Any]]:
     }
 
 
-def _buttons(sending: Sending) -> Iterator[dict[str, Any]]:
-    def button(text: str, action: str, **more: str) -> dict[str, Any]:
-        label = {"type": "plain_text", "text": text}
-        return {"type": "button", "text": label, "action_id": action, **more}
+def _approval(sending: Sending) -> Iterator[dict[str, Any]]:
+    """Yes to the step on the plan there is now, or no to all of it; asked once more for a yes."""
+    confirm = {
+        "title": {"type": "plain_text", "text": "Let it run?"},
+        "text": {"type": "mrkdwn", "text": cut(mrkdwn(sending.message.body), _CONFIRM)},
+        "confirm": {"type": "plain_text", "text": "Approve"},
+        "deny": {"type": "plain_text", "text": "Not now"},
+    }
+    approve = _button("Approve", APPROVE, value=sending.to_approve, style="danger")
+    yield approve | {"confirm": confirm}
+    yield _button("Reject", REJECT, value=sending.to_approve)
 
+
+def _button(text: str, action: str, **more: str) -> dict[str, Any]:
+    label = {"type": "plain_text", "text": text}
+    return {"type": "button", "text": label, "action_id": action, **more}
+
+
+def _buttons(sending: Sending) -> Iterator[dict[str, Any]]:
     if sending.status == "open":
-        yield button("Acknowledge", ACKNOWLEDGE, value=sending.incident, style="primary")
+        yield _button("Acknowledge", ACKNOWLEDGE, value=sending.incident, style="primary")
     if sending.status in _UNDECIDED:
-        yield button("Escalate now", ESCALATE, value=sending.incident)
-        yield button("Mute for an hour", MUTE, value=sending.incident)
+        yield _button("Escalate now", ESCALATE, value=sending.incident)
+        yield _button("Mute for an hour", MUTE, value=sending.incident)
     if sending.status in _LIVE:
-        yield button("Resolve", RESOLVE, value=sending.incident)
+        yield _button("Resolve", RESOLVE, value=sending.incident)
     if sending.link is not None:
-        yield button("Open", "open", url=sending.link)
+        yield _button("Open", "open", url=sending.link)

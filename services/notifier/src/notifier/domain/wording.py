@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from notifier.domain.wanted import JOINED, PLAYBOOK, Wanted
 from tocsin_contracts.incidents import Message, Purpose, Target
 from tocsin_incident import Early, IncidentState, gave_up_at
-from tocsin_incident.state import Step, StepStatus
+from tocsin_incident.state import RemediationStatus, Step, StepStatus
 from tocsin_policy import (
     Policy,
     format_duration,
@@ -321,6 +321,19 @@ def _waiting_step(state: IncidentState, want: Wanted) -> dict[str, Any]:
         "risk": step.proposed.risk,
         "approvals": 2 if step.proposed.approval == "two" else 1,
     }
+
+
+def to_approve(state: IncidentState) -> str:
+    """What a button hands back of the step that waits for a person; empty where none does."""
+    for remediation in state.remediations.values():
+        if remediation.status is not RemediationStatus.PROPOSED:
+            continue
+        for step in remediation.steps:
+            if step.status is StepStatus.PROPOSED and step.proposed.approval in {"one", "two"}:
+                plan = str(step.plan.number) if step.plan is not None else ""
+                parts = (state.incident, remediation.remediation, step.proposed.step, plan)
+                return " ".join(part for part in parts if part)
+    return ""
 
 
 def _reason(state: IncidentState, want: Wanted) -> str:

@@ -65,6 +65,11 @@ _VERBS = {
 }
 _WORDLESS = frozenset({"acknowledge", "unmute"})
 _NEED_WORDS = frozenset({"notes", "updates", "handover"})
+_APPROVALS: dict[str, tuple[str, ...]] = {
+    "approve": ("remediation", "step", "plan"),
+    "reject": ("remediation",),
+}
+"""Buttons whose value names, after the incident, what is answered."""
 _BUTTONS = frozenset({"acknowledge", "resolve", "escalate", "mute", "unmute", "handover", "notes"})
 BLOCK = "tocsin:"
 """How the id of a block begins that ends in the incident."""
@@ -123,8 +128,13 @@ def _pressed(interaction: _Interaction) -> Delivery:
 def _given(action: _Action) -> Given | None:
     """What a button, a choice or a typed note says."""
     verb, value = action.action_id, action.value or ""
+    if verb in _APPROVALS:
+        incident, *named = value.split(" ")
+        fields = dict(zip(_APPROVALS[verb], named, strict=False))
+        whole = incident and {"remediation", *_APPROVALS[verb][:2]} <= fields.keys()
+        return _button(verb, incident, fields) if whole else None
     incident = value
-    fields: dict[str, str] = {}
+    fields = {}
     if verb in {"handover", "notes"}:
         incident = action.block_id.removeprefix(BLOCK).rpartition(":")[2]
         fields = {"text": short(value, 10_000)} if verb == "notes" else {}
@@ -139,6 +149,12 @@ def _given(action: _Action) -> Given | None:
         incident=incident,
         to=(chosen,) if verb == "handover" else (),
         only_contacts=True,
+    )
+
+
+def _button(verb: str, incident: str, fields: dict[str, str]) -> Given:
+    return Given(
+        verb=verb, by="", via="slack", fields=fields, incident=incident, only_contacts=True
     )
 
 
