@@ -27,7 +27,7 @@ DIFFERENT: dict[str, str] = {
     "e03-object-not-array": "the words of another JSON parser, in the same shape",
     "e09-bad-time": "the words of another parser of times, in the same shape",
     "e37-offset-no-colon": "a zone without its colon is understood; PagerDuty's examples have it",
-    "e19-bad-bool": "recorded was an inhibition by another team's alert; here those are two systems",
+    "e19-bad-bool": "recorded was an inhibition by another team; here those are two systems",
     "e29-silence-bad-regex": "the words of RE2 in C++, in the same shape",
     "e31-v1-post": "the same body, without the old headers for browsers",
     "e35-cors-preflight": "pages of other sites may not ask here",

@@ -34,6 +34,7 @@ from tocsin_cli import (
     replaying,
     reports,
     rosters,
+    silencing,
     whatifs,
 )
 from tocsin_cli.exits import Exit, NotFound, Unreachable
@@ -80,6 +81,7 @@ policy_comparing.register(policy_app)
 policy_importing.register(policy_app)
 playbooks.register(app)
 freezing.register(app)
+silencing.register(app)
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]

@@ -124,7 +124,12 @@ def _bootstrap() -> str:
 
 
 def post(path: str, *, content: bytes, token: str) -> dict[str, object]:
-    """Ingestion's answer to a POST.
+    """Ingestion's answer to a POST. Raises like `send`."""
+    return send("POST", path, content=content, token=token)
+
+
+def send(method: str, path: str, *, content: bytes = b"", token: str) -> dict[str, object]:
+    """Ingestion's answer; empty where it says nothing but yes.
 
     Raises:
         Unreachable: It is not there, or not able to take anything now.
@@ -137,7 +142,8 @@ def post(path: str, *, content: bytes, token: str) -> dict[str, object]:
             "no system is running here; " + _NOWHERE.format(variable="TOCSIN_INGESTION_URL")
         )
     try:
-        response = httpx.post(
+        response = httpx.request(
+            method,
             connection.ingestion_url + path,
             content=content,
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
@@ -146,7 +152,7 @@ def post(path: str, *, content: bytes, token: str) -> dict[str, object]:
     except httpx.HTTPError as error:
         raise Unreachable(f"{connection.ingestion_url} does not answer: {error}") from error
     if response.is_success:
-        answer: dict[str, object] = response.json()
+        answer: dict[str, object] = response.json() if response.content else {}
         return answer
     try:
         said = response.json()["error"]
