@@ -14,7 +14,7 @@ import pytest
 
 from tocsin_contracts.event import Event, Fact, event_id
 from tocsin_contracts.silences import SilenceCreated
-from tocsin_policy import Policy, parse_policy, policy_document
+from tocsin_policy import Policy, parse_duration, parse_policy, policy_document
 from tocsin_replay import (
     Comparison,
     History,
@@ -36,6 +36,7 @@ from tocsin_replay.inputs import Inputs
 from tocsin_replay.living import live_twice
 from tocsin_replay.summing import Summary
 from tocsin_runtime.events import outgoing
+from tocsin_runtime.records import Position, Record
 from tocsin_simulation.faults import Fate, Faults, NoFaults, Outcome, SeededFaults
 from tocsin_simulation.loop import simulate
 from tocsin_simulation.memory_log import MemoryLog
@@ -481,3 +482,84 @@ def test_what_came_in_is_kept_on_disk_and_read_as_often_as_it_is_asked_for(
     spilled = Inputs(records, most_held=1_000)
     assert len(spilled) == len(records)
     assert list(spilled) == list(spilled) == records
+
+
+# Properties: what holds whatever happened.
+
+PROPERTY_DAYS = 12
+"""Days for each property; without faults, for when a process stood still is no policy's doing."""
+
+
+def _policies(log: MemoryLog) -> list[Policy]:
+    return [version.policy for version in asyncio.run(read_policies(log))]
+
+
+def _any_level(document: dict[str, Any], rng: random.Random) -> None:
+    """One more level, anywhere after the first, to somebody who is paged or to somebody else."""
+    severity = rng.choice(sorted(document["escalation"]))
+    levels = document["escalation"][severity]
+    after = timedelta(seconds=rng.randrange(1, 400))
+    target = rng.choice(("contact:alice", "contact:bob", "contact:carol", "contact:dave"))
+    levels.append({"number": 99, "after": f"{after.seconds}s", "targets": [target]})
+    levels.sort(key=lambda level: parse_duration(level["after"]))
+    for number, level in enumerate(levels, start=1):
+        level["number"] = number
+
+
+@pytest.mark.parametrize("seed", range(PROPERTY_DAYS))
+def test_any_level_that_is_added_removes_no_earlier_page(
+    seed: int, calm_days: list[Recording]
+) -> None:
+    recording = calm_days[seed % len(calm_days)]
+    rng = random.Random(f"level {seed}")  # noqa: S311 - a seeded choice
+    instead = _with(recording.policy, lambda document: _any_level(document, rng))
+    before, after = _lived(recording), _lived(recording, instead)
+    for name, one in before.items():
+        was, now = first_pages(one), first_pages(after[name])
+        fresh = min((at for who, at in now.items() if was.get(who) != at), default=None)
+        for who, at in was.items():
+            if fresh is None or at < fresh:
+                assert now[who] == at
+
+
+@pytest.mark.parametrize("seed", range(PROPERTY_DAYS))
+def test_a_silence_that_is_added_pages_nobody_whom_nobody_paged(
+    seed: int, calm_days: list[Recording]
+) -> None:
+    recording = calm_days[seed % len(calm_days)]
+    history = recording.history
+    rng = random.Random(f"silence {seed}")  # noqa: S311 - a seeded choice
+    oldest = history.begins_at
+    assert oldest is not None
+    starts_at = oldest + timedelta(seconds=rng.randrange(0, 300))
+    matcher = rng.choice(('alertname="Down"', 'severity="critical"', 'service="web"'))
+    silence = _a_silence(matcher, starts_at, timedelta(seconds=rng.randrange(60, 1_200)))
+    silenced = replace(history, silences=[silence])
+    before = asyncio.run(Simulation(history).run()).incidents
+    after = asyncio.run(Simulation(silenced).run()).incidents
+    assert _alerts_paged(after) <= _alerts_paged(before)
+
+
+def _alerts_paged(found: Mapping[str, Summary]) -> set[tuple[str, str]]:
+    """Who was paged by a system: that a silence moves an alert to another incident is no page."""
+    return {(one.system, page.name) for one in found.values() for page in one.pages}
+
+
+def _a_silence(matcher: str, starts_at: datetime, lasts: timedelta) -> Record:
+    fact = SilenceCreated(
+        matchers=(matcher,),
+        starts_at=starts_at,
+        ends_at=starts_at + lasts,
+        created_by=a_person("alice"),
+    )
+    event: Event[Fact] = Event(
+        id=event_id(fact.TYPE, matcher),
+        source="tocsin/ingestion",
+        subject="s-1",
+        key="s-1",
+        occurred_at=starts_at,
+        fact=fact,
+    )
+    written = outgoing(event)
+    place = Position("silences", 0, 0)
+    return Record(place, written.key, written.value, written.headers, starts_at)
