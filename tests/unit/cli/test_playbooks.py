@@ -1,0 +1,59 @@
+"""`tocsin playbook`, as far as it needs no running system."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from tocsin_cli.__main__ import app
+
+ROOT = Path(__file__).resolve().parents[3]
+MPCSTUDY = str(ROOT / "deploy" / "policies" / "mpcstudy" / "policy.yaml")
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["playbook", *arguments])
+    return result.exit_code, result.stdout
+
+
+def test_every_playbook_is_listed_with_its_worst_risk() -> None:
+    code, said = run("list", "--policy", MPCSTUDY, "--json")
+    risks = {row["playbook"]: row["risk"] for row in json.loads(said)}
+    assert code == 0
+    assert risks["investigation"] == "read"
+    assert risks["database-issues"] == "destructive"
+
+
+def test_a_playbook_shows_what_each_step_does_and_what_it_takes() -> None:
+    code, said = run("show", "service-down", "--policy", MPCSTUDY, "--json")
+    (found,) = json.loads(said)
+    steps = {step["step"]: step for step in found["steps"]}
+    assert code == 0
+    assert steps["roll-back"]["approval"] == "one"
+    assert steps["roll-back"]["verification"] == "GET site/__ok"
+
+
+def test_a_dry_run_says_of_each_step_what_it_would_do_or_why_it_cannot() -> None:
+    code, said = run("run", "service-down", "--dry-run", "--policy", MPCSTUDY, "--json")
+    verdicts = {row["step"]: row["verdict"] for row in json.loads(said)}
+    assert code == 0
+    assert verdicts["check-ok"] == "cannot be planned: endpoint_not_configured"
+
+
+def test_a_label_that_no_step_takes_leaves_it_to_a_person() -> None:
+    policy = str(ROOT / "deploy" / "policies" / "blockchain-dapp" / "policy.yaml")
+    _, said = run("list", "--policy", policy, "--json")
+    names = [row["playbook"] for row in json.loads(said)]
+    for name in names:
+        _, said = run(
+            "run", name, "--dry-run", "--policy", policy, "--label", "pod=$(id)", "--json"
+        )
+        assert "$(id)" not in said
+
+
+def test_nothing_runs_without_its_incident() -> None:
+    result = CliRunner().invoke(app, ["playbook", "run", "service-down", "--policy", MPCSTUDY])
+    assert isinstance(result.exception, ValueError)
+    assert "--dry-run" in str(result.exception)
