@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -67,8 +68,8 @@ class Auditor:
         return "\n".join(lines) + "\n"
 
     @asynccontextmanager
-    async def serving(self, port: int, host: str = "0.0.0.0") -> AsyncIterator[asyncio.Task[None]]:
-        """Serve `/metrics` and `/healthz`; the task ends when the process is asked to stop."""
+    async def serving(self, port: int, host: str = "0.0.0.0") -> AsyncIterator[asyncio.Event]:
+        """Serve `/metrics` and `/healthz`; the event is set when the process is asked to stop."""
 
         async def shown(_request: Request) -> Response:
             return PlainTextResponse(self.metrics())
@@ -77,15 +78,28 @@ class Auditor:
             return PlainTextResponse("ok")
 
         application = Starlette(routes=[Route("/metrics", shown), Route("/healthz", alive)])
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(application, host=host, port=port, log_config=None, access_log=False)
         )
+        asked = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, asked.set)
         task = asyncio.create_task(server.serve())
+        task.add_done_callback(lambda _: asked.set())
         try:
-            yield task
+            yield asked
         finally:
             server.should_exit = True
             await task
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: uvicorn would end the process by the signal it had caught."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def audit_rules() -> dict[str, Any]:

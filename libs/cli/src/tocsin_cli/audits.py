@@ -118,14 +118,16 @@ async def _again(
                 _say({"event": "audit.finished", "found": found, **audited.counts})
             await clock.sleep(every)
 
-    async with auditor.serving(port) as server:
+    async with auditor.serving(port) as asked:
         work = asyncio.create_task(rounds())
+        stop = asyncio.create_task(asked.wait())
         try:
-            await asyncio.wait({work, server}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 work.result()
         finally:
             work.cancel()
+            stop.cancel()
 
 
 def _say(line: dict[str, object]) -> None:
