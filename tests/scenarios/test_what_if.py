@@ -563,3 +563,15 @@ def _a_silence(matcher: str, starts_at: datetime, lasts: timedelta) -> Record:
     written = outgoing(event)
     place = Position("silences", 0, 0)
     return Record(place, written.key, written.value, written.headers, starts_at)
+
+
+@pytest.mark.soak
+def test_of_a_thousand_incidents_with_faults_the_same_policy_changes_none() -> None:
+    lived = seed = 0
+    while lived < 1_000:
+        seed += 1
+        faults = SeededFaults(seed, seeded_days.BAD)
+        recording = _recording(simulate(_a_day(seed, faults), seed=seed))
+        found = _compared(recording, recording.policy)
+        assert found.same, f"seed {seed}: {found.incidents}"
+        lived += len(recording.recorded)

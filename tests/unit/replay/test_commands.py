@@ -147,6 +147,78 @@ def test_a_what_if_is_a_check(recording: Path, story: MemoryLog, tmp_path: Path)
     assert "pages>+5%" in _run(*arguments, "--fail-if", "pages>+5%", code=1).output
 
 
+def test_a_check_on_nights_fails_where_another_policy_wakes_more_people(
+    recording: Path, story: MemoryLog, tmp_path: Path
+) -> None:
+    policy = next(
+        version.policy
+        for version in asyncio.run(read_policies(story))
+        if version.policy.system == "shop"
+    )
+    document = policy_document(policy)
+    document["schedules"]["primary"]["time_zone"] = "America/Los_Angeles"  # where it is night
+    document["escalation"]["P0"][0]["targets"] = ["schedule:primary", "contact:dave"]
+    file = tmp_path / "policy.yaml"
+    with file.open("w") as out:
+        YAML().dump(document, out)
+    arguments = ("what-if", "--policy", file, "--from", recording, "--markdown")
+    failed = _run(*arguments, "--fail-if", "pages-per-night>+20%", code=1).output
+    assert "- **failed** `pages-per-night>+20%" in failed
+    _run(*arguments, "--fail-if", "missed-p0>0", "--fail-if", "pages-per-night>1000")
+
+
+@pytest.fixture
+def shop(story: MemoryLog) -> str:
+    folded = states_of(asyncio.run(read_all(story)))
+    return next(name for name, one in folded.items() if one.severity == "P0")
+
+
+def test_what_is_supposed_is_lived_through(recording: Path, shop: str) -> None:
+    arguments = ("what-if", "--from", recording, "--incident", shop)
+    shown = _run(*arguments, "--if", "ack at +30s", "--markdown").stdout
+    assert "- Supposed: whoever answered then acknowledges 30s after the opening" in shown
+    assert "Bob removed" in shown
+    found = json.loads(_run(*arguments, "--if", "no ack", "--json").stdout)
+    assert found["supposed"] == ["nobody answers"]
+    checked = _run(*arguments, "--if", "no ack", "--fail-if", "pages>+0", code=1)
+    assert "pages>+0" in checked.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("--if", "ack at 3m"), "write one of: ack at +3m"),
+        (("--if", "provider slck down"), "no channel is called 'slck'"),
+        ((), "say what would be otherwise"),
+    ],
+)
+def test_what_cannot_be_supposed_is_said(
+    recording: Path, shop: str, arguments: tuple[str, ...], why: str
+) -> None:
+    result = CliRunner().invoke(
+        app, ["what-if", "--from", str(recording), "--incident", shop, *arguments]
+    )
+    assert result.exit_code != 0
+    assert why in " ".join(f"{result.output} {result.exception}".split())
+
+
+def test_an_assumption_is_about_one_incident(recording: Path) -> None:
+    result = CliRunner().invoke(app, ["what-if", "--from", str(recording), "--if", "no ack"])
+    assert result.exit_code != 0
+    assert "--incident ID" in f"{result.output} {result.exception}"
+
+
+def test_a_postmortem_says_what_would_have_been(recording: Path, shop: str, tmp_path: Path) -> None:
+    arguments = ("postmortem", shop, "--from", recording, "--if", "ack at +30s")
+    written = _run(*arguments).stdout
+    assert "## What if" in written
+    assert "- Supposed: whoever answered then acknowledges 30s after the opening." in written
+    assert "| Answered after |" in written
+    assert "- Bob: paged no longer, as at" in written
+    _run(*arguments, "-o", tmp_path / "review.html")
+    assert "What if" in (tmp_path / "review.html").read_text()
+
+
 def test_an_instant_is_what_a_person_means() -> None:
     assert instant("2026-03-02T09:00:00") == EPOCH
     assert instant("+90s", EPOCH) - EPOCH == instant("+1m30s", EPOCH) - EPOCH
