@@ -34,6 +34,18 @@ def test_each_shipped_recording_is_accounted_for(recording: Path) -> None:
     assert document["counts"]["observations"] == sum(document["outcomes"].values())
 
 
+def test_an_archive_is_audited_and_explained_as_the_cluster_is(tmp_path: Path) -> None:
+    recording, folder = RECORDINGS[0], tmp_path / "archive"
+    made = CliRunner().invoke(app, ["archive", str(folder), "--from", str(recording)])
+    assert made.exit_code == 0, made.output
+    of_bundle = json.loads(_run("--from", recording, "--json").stdout)
+    of_archive = json.loads(_run("--from", folder, "--json").stdout)
+    assert of_archive["partial"] is False
+    assert of_archive["outcomes"] == of_bundle["outcomes"]
+    explained = CliRunner().invoke(app, ["explain", "alertname=~.+", "--from", str(folder)])
+    assert "→ Paged" in explained.stdout
+
+
 def test_a_table_says_it_for_people() -> None:
     shown = _run("--from", RECORDINGS[0]).stdout
     assert "everything is accounted for" in shown
