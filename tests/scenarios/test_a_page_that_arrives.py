@@ -606,3 +606,21 @@ async def test_a_burst_is_capped_for_a_person_and_the_rest_is_one_message_that_l
     [bundle] = [one for one in sent if one.bundled]
     listed = [line for line in bundle.message.body.splitlines() if "Noise" in line]
     assert len(listed) == 20 - PERSON.burst
+
+
+@scenario(
+    lambda: a_shop(
+        severities=RAISED,
+        escalation={"minor": [{"number": 1, "after": "0m", "targets": ["contact:bob"]}]},
+        last_resort=["contact:desk"],
+    )
+)
+async def test_that_nobody_was_reached_is_of_the_worst_whatever_it_is_about_and_goes_by_others(
+    system: Timeline,
+) -> None:
+    refuse(system, "pager")
+    system.at(minutes=0).push(an_alert("Slow", severity="minor", system="shop"))
+    await system.play(until=minutes(30))
+    [page] = system.system.providers.pages()
+    assert page.sending.severity_rank == 0
+    assert [target.channels for target in system.incident().levels[-1].targets] == [("desk",)]
