@@ -232,7 +232,7 @@ def _with_casebook(casebook: type[Casebook]) -> Callable[[Service], Service]:
         ("ingestion", _commits_before_the_acknowledgement, "accepted and never normalised"),
         ("classifier", _commits_before_the_acknowledgement, "has 0 outcomes"),
         ("classifier", _draws_ids, "classifier"),
-        ("classifier", _never_looks_at_the_clock, "is clear since"),
+        ("classifier", _never_looks_at_the_clock, "is clear since|which is over"),
         ("escalation-timer", _never_looks_at_the_clock, "was never reached"),
         ("notifier", _never_looks_at_the_clock, "stays attempted for ever"),
         ("remediation", _keeps_its_name, "/restart happened"),

@@ -1073,7 +1073,7 @@ class RemediationLooked(IncidentFact):
     remediation: str
     step: str
     attempt: Annotated[int, Field(ge=1)]
-    as_expected: bool | None
+    as_expected: bool | None = None
     reason: str
     evidence: Evidence
 

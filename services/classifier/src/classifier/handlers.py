@@ -51,6 +51,7 @@ class Classifier:
         self._clock = clock
         self._holdings = Holdings()
         self._indexed: set[UUID] = set()
+        self._restless: dict[str, None] = {}
         self.reconciler = Reconciler(
             casebook=casebook,
             policies=policies,
@@ -87,7 +88,9 @@ class Classifier:
     def _look_at(self, key: str) -> None:
         now = self._clock.now()
         for incident in self._holdings.attentive(key):
+            # On the agenda as well: what stirs may be the agenda's own doing.
             self.reconciler.agenda.put(incident, now)
+            self._restless[incident] = None
 
     def _silences_changed(self) -> None:
         for key in self._holdings.systems():
@@ -107,6 +110,7 @@ class Classifier:
             if partition in partitions:
                 self._holdings.drop(state.incident)
         self._indexed.clear()
+        self._restless.clear()
         await self.reconciler.revoked(partitions)
 
     async def handle(self, batch: Sequence[Record]) -> None:
@@ -121,9 +125,9 @@ class Classifier:
                 by_key.setdefault(place, []).append(delivery)
         await self._dispose(by_key)
         # What stirred is looked at before anybody reacts to what was written, as far as can be.
-        due = self.reconciler.agenda.due(self._clock.now())
-        if due:
-            await self.reconciler.reconcile(due)
+        restless, self._restless = self._restless, {}
+        if restless:
+            await self.reconciler.reconcile(restless)
 
     async def run(self) -> None:
         """Resolve what stays clear, for ever."""
