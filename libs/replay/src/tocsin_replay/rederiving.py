@@ -462,15 +462,10 @@ def _compare_classifier(
         if one.event.fact.basis is not None
     }
     recorded = {one.event.id for one in disposed} | partition.known
-    told: set[UUID] = set()
-    for one in (*partition.taken, *disposed):
+    # The same id is the same fact: of a record that was read twice, what was said first counts.
+    first = {one.event.id: one for one in reversed(disposed)}
+    for one in (*partition.taken, *reversed(first.values())):
         fact = one.event.fact
-        if isinstance(fact, Disposed):
-            # The same id is the same fact: of a record that was read twice, what was said first is
-            # what was said.
-            if one.event.id in told:
-                continue
-            told.add(one.event.id)
         if fact.WRITER is not Writer.CLASSIFIER or fact.basis is None:
             continue
         if not isinstance(fact, Disposed):
