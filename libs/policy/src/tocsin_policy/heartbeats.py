@@ -60,7 +60,7 @@ def beat_due(system: str, channel: str, every: timedelta, now: datetime) -> date
     every channel in the same second.
 
     >>> beat_due("shop", "slack", timedelta(minutes=15), datetime(2026, 3, 2, 9, tzinfo=UTC))
-    datetime.datetime(2026, 3, 2, 8, 52, 47, tzinfo=datetime.timezone.utc)
+    datetime.datetime(2026, 3, 2, 8, 56, 34, tzinfo=datetime.timezone.utc)
     """
     seconds = int(every.total_seconds())
     offset = timedelta(seconds=derive("heartbeat", system, channel).int % seconds)

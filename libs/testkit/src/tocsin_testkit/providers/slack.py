@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from tocsin_simulation.clock import EPOCH
@@ -148,10 +149,16 @@ class Slack(Provider):
         missing_scopes: Methods that the token may not call.
     """
 
-    def __init__(self, token: str, *channels: str, users: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        token: str,
+        *channels: str,
+        users: tuple[str, ...] = (),
+        begins_at: datetime = EPOCH,
+    ) -> None:
         super().__init__()
         self._token = token
-        self._now = int(EPOCH.timestamp())
+        self._now = int(begins_at.timestamp())
         self.rooms = {one: Room(one, one.lower()) for one in channels}
         self.users = set(users)
         self.missing_scopes: set[str] = set()
