@@ -218,6 +218,8 @@ class Receiver:
         )
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
+        # Whoever calls before the server runs waits, and is not refused.
+        listener.listen()
         self.port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
