@@ -18,6 +18,7 @@ from ingestion.adapters.answer_pages import AnswerPages
 from ingestion.adapters.http import HttpDoor
 from ingestion.adapters.lookups import OBSERVATIONS, LogLookups
 from ingestion.domain.authentication import Key
+from ingestion.domain.parsed import Parsed
 from ingestion.domain.sources import Sources
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser
 from ingestion.ports import Amazon, Replies
@@ -101,7 +102,8 @@ class DoorUnderTest:
         self.silences = Silences()
         api_token = None if anonymous else SecretStr(API_TOKEN)
         webhook_token = None if anonymous else SecretStr(WEBHOOK_TOKEN)
-        self._stage = Normaliser(publisher=self.log, policies=known, sources=sources)
+        parsed = Parsed()
+        self._stage = Normaliser(publisher=self.log, policies=known, sources=sources, parsed=parsed)
         handler = Door(
             publisher=self.log,
             policies=known,
@@ -109,6 +111,7 @@ class DoorUnderTest:
             sources=sources,
             lookups=self.lookups,
             people=people,
+            parsed=parsed,
         )
         self.door = HttpDoor(
             handler,

@@ -17,6 +17,7 @@ from ingestion.domain.context import Context, Known, Memory, completed
 from ingestion.domain.delivery import Delivery, Given, Malformed, Received
 from ingestion.domain.drilling import drill_webhooks
 from ingestion.domain.normalising import UNCLAIMED, normalise, place_of, urgent
+from ingestion.domain.parsed import Parsed
 from ingestion.domain.people import contact_of, person_meant, unknown
 from ingestion.domain.sources import Sources, alertmanager_events
 from ingestion.domain.sources.source import Source, Taken
@@ -86,6 +87,7 @@ class Door:
         lookups: What the log knows of alerts named by key; without it, only what this door
             remembers.
         people: Contacts by what sources call them (`slack:U123`), beside what policies say.
+        parsed: Where what is read is left for the stage behind.
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class Door:
         sources: Sources | None = None,
         lookups: Lookups | None = None,
         people: Mapping[str, str] | None = None,
+        parsed: Parsed | None = None,
     ) -> None:
         self.sources = sources or Sources()
+        self._parsed = parsed
         self._publisher = publisher
         self._policies = policies
         self._clock = clock
@@ -147,11 +151,9 @@ class Door:
         """
         problem: Malformed | None = None
         # It sees what will be kept and no more, so that the stage behind reads the same.
-        kept = {n: v for n, v in received.headers.items() if n in (*source.headers, CONTENT_TYPE)}
+        seen = _as_kept(received, source)
         try:
-            parsed = source.parse(
-                Received(received.body, received.received_at, kept, received.path)
-            )
+            parsed = source.parse(seen)
         except Malformed as error:
             if error.valid is None:
                 raise
@@ -163,6 +165,9 @@ class Door:
         if unheard and not delivery.alerts:
             return Taken(delivery, unheard=unheard)
         topic = RAW_URGENT if urgent(delivery, list(self._policies.all())) else RAW
+        if problem is None and self._parsed is not None:
+            # Before it is written: the stage behind may be faster than the broker's yes.
+            self._parsed.put(source.name, seen, parsed)
         await self._write(topic, source, received, context, traceparent)
         self._memory.note(parsed, delivery, received.received_at)
         return Taken(delivery, unheard=unheard, problem=problem)
@@ -375,10 +380,16 @@ class Normaliser:
     """
 
     def __init__(
-        self, *, publisher: Publisher, policies: Policies, sources: Sources | None = None
+        self,
+        *,
+        publisher: Publisher,
+        policies: Policies,
+        sources: Sources | None = None,
+        parsed: Parsed | None = None,
     ) -> None:
         self._publisher = publisher
         self._policies = policies
+        self._parsed = parsed
         self._sources = sources or Sources()
 
     async def assigned(self, partitions: frozenset[int]) -> None:
@@ -396,7 +407,7 @@ class Normaliser:
             await self._publisher.publish(written)
 
     def _normalised(self, record: Record) -> list[Outgoing]:
-        said = what_it_says(record, self._sources)
+        said = what_it_says(record, self._sources, self._parsed)
         delivery, source = said.delivery, said.source
         position = record.position
         delivery_id = delivery_of(record)
@@ -448,8 +459,18 @@ def delivery_of(record: Record) -> UUID:
     return derive("delivery", *map(str, record.position), rfc3339(record.recorded_at))
 
 
-def what_it_says(record: Record, sources: Sources) -> Said:
+def _as_kept(received: Received, source: Source) -> Received:
+    """What was received as the log keeps it."""
+    kept = (*source.headers, CONTENT_TYPE)
+    headers = {name: value for name, value in received.headers.items() if name in kept}
+    return Received(received.body, received.received_at, headers, received.path)
+
+
+def what_it_says(record: Record, sources: Sources, read: Parsed | None = None) -> Said:
     """What a raw record says; the normaliser and whoever reads the log back ask here.
+
+    Args:
+        read: What the door has read already.
 
     Raises:
         Poison: It is nothing that a source sends.
@@ -465,8 +486,10 @@ def what_it_says(record: Record, sources: Sources) -> Said:
     )
     context = _context(record)
     problem: Malformed | None = None
+    adapter = sources.get(source) if read is not None else None
+    already = read.take(source, _as_kept(received, adapter)) if read and adapter else None
     try:
-        parsed = sources.parse(source[:MOST_LABEL_SOURCE], received)
+        parsed = already or sources.parse(source[:MOST_LABEL_SOURCE], received)
     except Malformed as error:
         if error.valid is None:
             raise Poison(error.reason, str(error)) from error

@@ -12,6 +12,7 @@ from ingestion.adapters.lookups import OBSERVATIONS, LogLookups
 from ingestion.adapters.slack_replies import SlackReplies
 from ingestion.adapters.tails import KafkaTail
 from ingestion.domain.authentication import Key
+from ingestion.domain.parsed import Parsed
 from ingestion.domain.sources import BUILT_IN, Sources
 from ingestion.domain.sources.source import Source
 from ingestion.handlers import RAW, RAW_URGENT, Door, Normaliser, Rehearser
@@ -46,6 +47,8 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     runtime.on_stop(amazon.stop)
     replies = SlackReplies()
     runtime.on_stop(replies.stop)
+    parsed = Parsed()
+    gauge("tocsin_parsed_kept", "Deliveries read at the door, for the stage behind", parsed.__len__)
     handler = Door(
         publisher=runtime.publisher,
         policies=policies,
@@ -53,6 +56,7 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
         sources=sources,
         lookups=lookups,
         people=settings.people,
+        parsed=parsed,
     )
     door = HttpDoor(
         handler,
@@ -80,7 +84,9 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
         ),
     )
     gauge("tocsin_requests_in_hand", "Requests being taken in now", door.in_hand)
-    stage = Normaliser(publisher=runtime.publisher, policies=policies, sources=sources)
+    stage = Normaliser(
+        publisher=runtime.publisher, policies=policies, sources=sources, parsed=parsed
+    )
     # A group and an engine of its own: in a storm Faust's one consumer hands an urgent record over
     # behind all it has fetched of the other lane. The stage keeps no state, so two may run it.
     runtime.consume(stage, (RAW_URGENT,), group=URGENT_GROUP)
