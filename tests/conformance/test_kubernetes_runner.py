@@ -212,7 +212,8 @@ async def test_a_rollout_undo_goes_to_the_revision_before_and_its_undo_comes_bac
     planned = plan(await runner.plan(undo, LONG))
     assert "registry.example/app:1" in planned.diff
     assert "to revision 1" in planned.state
-    assert (planned.pods, planned.share) == (3, 1.0)
+    assert "all 3 pods in turn, at most 0 away at one time" in planned.state
+    assert (planned.pods, planned.share) == (3, 0.0)
     ran = good(await runner.run(undo, LONG))
     good(await runner.verify(undo, LONG))
     back = await seen.until_ready("deployment", "api")
@@ -298,21 +299,41 @@ async def test_a_rollout_undo_is_not_undone_once_somebody_has_deployed(
     assert "broken" in image(await seen.get("deployment", "api"))
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
-async def test_a_restart_replaces_every_pod(
-    kind: str, seen: Seen, runner: KubernetesRunner, call: Call
+@pytest.mark.parametrize(
+    ("kind", "away"), [("Deployment", 0), ("StatefulSet", 1), ("DaemonSet", 1)]
+)
+async def test_a_restart_replaces_every_pod_and_counts_those_away_at_one_time(
+    kind: str, away: int, seen: Seen, runner: KubernetesRunner, call: Call
 ) -> None:
     await seen.make(a_workload(kind, "api", replicas=2))
     await seen.until_ready(kind.lower(), "api")
     before = {pod["metadata"]["uid"] for pod in await seen.pods("api")}
     restart = call("rollout_restart", f"{kind.lower()}/api")
     planned = plan(await runner.plan(restart, LONG))
-    assert (planned.pods, planned.share) == (len(before), 1.0)
+    assert (planned.pods, planned.share) == (len(before), away / len(before))
+    assert f"all {len(before)} pods in turn, at most {away} away at one time" in planned.state
     good(await runner.run(restart, LONG))
     good(await runner.verify(restart, LONG))
     after = {pod["metadata"]["uid"] for pod in await seen.pods("api")}
     assert len(after) == len(before)
     assert not after & before
+
+
+@pytest.mark.parametrize(
+    ("strategy", "share"),
+    [
+        ({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "50%"}}, 1 / 3),
+        ({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}, 2 / 3),
+        ({"type": "Recreate", "rollingUpdate": None}, 1.0),
+    ],
+)
+async def test_the_strategy_of_a_deployment_says_how_many_of_its_pods_are_away_at_one_time(
+    strategy: dict[str, Any], share: float, seen: Seen, runner: KubernetesRunner, call: Call
+) -> None:
+    await a_deployment(seen, replicas=3)
+    await seen.merge("deployment", "api", {"spec": {"strategy": strategy}})
+    planned = plan(await runner.plan(call("rollout_restart", "deployment/api"), LONG))
+    assert (planned.pods, planned.share) == (3, share)
 
 
 async def test_the_undo_of_a_restart_goes_back_to_the_template_before(

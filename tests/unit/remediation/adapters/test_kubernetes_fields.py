@@ -19,7 +19,7 @@ from remediation.adapters.kubernetes.fields import (
     with_values,
 )
 from remediation.adapters.kubernetes.isolating import _parsed
-from remediation.adapters.kubernetes.rollouts import rolled_out
+from remediation.adapters.kubernetes.rollouts import rolled_out, turn_of
 from remediation.adapters.kubernetes.workloads import readers, selector_text
 
 Document = dict[str, Any]
@@ -168,3 +168,33 @@ def test_a_rollout_is_through_when_every_pod_is_new_and_available(
     status = {**THROUGH, **but}
     document = {"metadata": {"generation": 2}, "spec": {"replicas": 3}, "status": status}
     assert rolled_out("deployment", document).settled is settled
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy", "pods", "replaced", "away"),
+    [
+        # Of a Deployment a part is rounded down, and what may be more than wanted is rounded up.
+        ("deployment", {}, 3, 3, 0),
+        ("deployment", {}, 4, 4, 1),
+        ("deployment", {}, 10, 10, 2),
+        ("deployment", {"rollingUpdate": {"maxUnavailable": "7%"}}, 100, 100, 7),
+        ("deployment", {"rollingUpdate": {"maxUnavailable": 5}}, 3, 3, 3),
+        ("deployment", {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}, 3, 3, 0),
+        # Both come to nothing: the controller takes one away all the same.
+        ("deployment", {"rollingUpdate": {"maxUnavailable": "10%", "maxSurge": "0%"}}, 3, 3, 1),
+        ("deployment", {"type": "Recreate"}, 3, 3, 3),
+        ("statefulset", {}, 3, 3, 1),
+        ("statefulset", {"rollingUpdate": {"partition": 2}}, 3, 1, 1),
+        ("statefulset", {"rollingUpdate": {"partition": 5}}, 3, 0, 0),
+        ("statefulset", {"type": "OnDelete"}, 3, 0, 0),
+        # Of a DaemonSet a part is rounded up.
+        ("daemonset", {"rollingUpdate": {"maxUnavailable": "25%"}}, 3, 3, 1),
+        ("daemonset", {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}, 3, 3, 0),
+    ],
+)
+def test_as_many_pods_are_away_at_one_time_as_the_controller_lets_go(
+    kind: str, strategy: dict[str, Any], pods: int, replaced: int, away: int
+) -> None:
+    field = "strategy" if kind == "deployment" else "updateStrategy"
+    turn = turn_of(kind, {"spec": {field: strategy}}, pods)
+    assert (turn.pods, turn.at_once) == (replaced, away)

@@ -30,7 +30,7 @@ from remediation.adapters.kubernetes.kinds import (
     Value,
     uid_of,
 )
-from remediation.adapters.kubernetes.rollouts import RESTARTED_AT, Verdict, rolled_out
+from remediation.adapters.kubernetes.rollouts import RESTARTED_AT, Verdict, rolled_out, turn_of
 from remediation.adapters.kubernetes.waiting import Patience
 from remediation.adapters.kubernetes.workloads import (
     kind_of,
@@ -101,11 +101,11 @@ class Editing:
         word, kind, before = await _subject(cluster, call)
         values = wanted(call, before, patience.clock.now())
         before, after = await changed_object(cluster, kind, before, values, dry_run=True)
-        pods, part = await _reach(cluster, call, word, before, changes=after is not before)
+        pods, part, how = await _reach(cluster, call, word, before, changes=after is not before)
         _, name = split(call)
         return Planned(
             targets=(target(call, word, name),),
-            state=described(word, before),
+            state="; ".join(filter(None, (described(word, before), how))),
             diff=difference(before, after, call.resource or ""),
             pods=pods,
             share=part,
@@ -249,19 +249,20 @@ async def _subject(cluster: Cluster, call: KubernetesCall) -> tuple[str, Kind, D
 
 async def _reach(
     cluster: Cluster, call: KubernetesCall, word: str, before: Document, *, changes: bool
-) -> tuple[int, float]:
-    """Pods that come or go by it, and their part of those there are."""
+) -> tuple[int, float, str]:
+    """Pods that come or go by it, the part that is away at one time, and how, for people."""
     if not changes or call.action in {"annotate", "cordon"}:
-        return 0, 0.0
+        return 0, 0.0, ""
     if call.action == "patch_config_map":
         pods = await cluster.listed(Pod, call.namespace)
         touched = len(readers(pods, split(call)[1]))
-        return touched, share(touched, len(pods))
+        return touched, share(touched, len(pods)), ""
     held = replicas_of(word, before)
     if call.action == "scale":
         gone = held - (call.replicas or 0)
-        return abs(gone), share(max(0, gone), held)
-    return held, share(held, held)
+        return abs(gone), share(max(0, gone), held), ""
+    turn = turn_of(word, before, held)
+    return turn.pods, share(turn.at_once, held), turn.text
 
 
 def _equal(call: KubernetesCall, found: Value, value: Value) -> bool:

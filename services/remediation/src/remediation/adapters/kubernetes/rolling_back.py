@@ -30,9 +30,16 @@ from remediation.adapters.kubernetes.rollouts import (
     revision_of,
     revisions,
     template_of,
+    turn_of,
 )
 from remediation.adapters.kubernetes.waiting import Patience
-from remediation.adapters.kubernetes.workloads import replicas_of, selector_text, split, target
+from remediation.adapters.kubernetes.workloads import (
+    replicas_of,
+    selector_text,
+    share,
+    split,
+    target,
+)
 from remediation.domain.plan import Planned
 from tocsin_policy import KubernetesCall
 
@@ -59,13 +66,14 @@ class RollingBack:
             cluster, Deployment, deployment, _values(chosen), dry_run=True
         )
         pods = 0 if after is deployment else replicas_of("deployment", deployment)
+        turn = turn_of("deployment", deployment, pods)
         revision = f"to revision {revision_of(chosen)} ({named(chosen)})"
         return Planned(
             targets=(target(call, "deployment", named(deployment)),),
-            state=f"{described('deployment', deployment)}; {revision}",
+            state=f"{described('deployment', deployment)}; {revision}; {turn.text}",
             diff=difference(deployment, after, call.resource or ""),
-            pods=pods,
-            share=1.0 if pods else 0.0,
+            pods=turn.pods,
+            share=share(turn.at_once, pods),
             fingerprint=fingerprint(deployment, chosen),
         )
 

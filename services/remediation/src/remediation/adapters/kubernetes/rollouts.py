@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from remediation.adapters.kubernetes.kinds import Document, named, uid_of
@@ -71,6 +72,54 @@ def _is_stuck(condition: Document) -> bool:
         condition.get("type") == "Progressing"
         and condition.get("reason") == "ProgressDeadlineExceeded"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How a workload's pods are replaced when its template changes.
+
+    Attributes:
+        pods: Pods that are replaced.
+        at_once: Pods of them that may be away at one time.
+        text: Both, for people.
+    """
+
+    pods: int
+    at_once: int
+    text: str
+
+
+def turn_of(kind: str, document: Document, pods: int) -> Turn:
+    """How the pods of a workload are replaced, as its strategy says and its controller rounds.
+
+    Args:
+        pods: How many it has.
+    """
+    strategy = document["spec"].get("strategy" if kind == "deployment" else "updateStrategy") or {}
+    rolling = strategy.get("rollingUpdate") or {}
+    match strategy.get("type", "RollingUpdate"):
+        case "Recreate":
+            return Turn(pods, pods, f"all {pods} pods at one time")
+        case "OnDelete":
+            return Turn(0, 0, "pods are replaced only where somebody deletes them")
+    if kind == "deployment":
+        away = _resolved(rolling.get("maxUnavailable", "25%"), pods, math.floor)
+        # What Kubernetes does with two percentages that both come to nothing.
+        if not away and not _resolved(rolling.get("maxSurge", "25%"), pods, math.ceil):
+            away = 1
+    else:
+        away = _resolved(rolling.get("maxUnavailable", 1), pods, math.ceil)
+        pods = max(0, pods - int(rolling.get("partition") or 0))
+    away = min(away, pods)
+    return Turn(pods, away, f"all {pods} pods in turn, at most {away} away at one time")
+
+
+def _resolved(said: int | str, pods: int, rounded: Callable[[float], int]) -> int:
+    text = str(said)
+    if text.endswith("%"):
+        # Multiplied first: 0.07 * 100 is more than 7.
+        return rounded(int(text[:-1]) * pods / 100)
+    return int(text)
 
 
 def restarted_at(document: Document) -> str:
