@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from tocsin_contracts import incidents as facts
-from tocsin_contracts.event import Event, Fact
+from tocsin_contracts.event import Event, Fact, Person
 from tocsin_contracts.ids import episode
 from tocsin_contracts.incidents import IncidentFact
 from tocsin_incident.life import Reason, step
 from tocsin_incident.remedies import REMEDIES
 from tocsin_incident.state import (
+    Anew,
     Asked,
+    Changed,
     HeldAlert,
     IncidentState,
     Level,
@@ -201,7 +203,7 @@ def _attached(state: IncidentState, event: Event[Fact], fact: facts.AlertsAttach
 def _heard_again(state: IncidentState, event: Event[Fact]) -> dict[str, Any]:
     """What is heard after everything was muted is asked for from the first level on."""
     if state.status is Status.OPEN and state.quiet:
-        return _escalates_again(state, event)
+        return _escalates_again(state, event, Anew.HEARD_AGAIN)
     return {}
 
 
@@ -284,6 +286,14 @@ def _raised(state: IncidentState, event: Event[Fact], fact: facts.SeverityRaised
         # What was muted was milder.
         **_NOT_MUTED,
         "raised_at": event.occurred_at,
+        "raised": Changed(
+            what=Anew.SEVERITY_RAISED,
+            at=event.occurred_at,
+            by=fact.by,
+            reason=fact.reason,
+            was=fact.severity_from,
+            rule=fact.rule,
+        ),
         "severity_request": None,
     }
 
@@ -292,7 +302,7 @@ def _raised(state: IncidentState, event: Event[Fact], fact: facts.SeverityRaised
 def _lowered(state: IncidentState, _: Event[Fact], fact: facts.SeverityLowered) -> Changes:
     if fact.severity_from != state.severity:
         return Reason.OTHER_SEVERITY
-    return {"severity": fact.severity_to, "severity_request": None}
+    return {"severity": fact.severity_to, "severity_request": None, "raised": None}
 
 
 @_applies(facts.SeverityRequested)
@@ -320,7 +330,7 @@ def _acknowledgement_expired(
 ) -> Changes:
     if fact.generation != state.generation:
         return Reason.OTHER_GENERATION
-    return _escalates_again(state, event)
+    return _escalates_again(state, event, Anew.ACKNOWLEDGEMENT_EXPIRED)
 
 
 _NOTHING_ASKED: dict[str, Any] = {"escalation": None, "handed": None}
@@ -336,7 +346,7 @@ def _escalation_requested(
     if state.status is Status.ACKNOWLEDGED:
         # Those who were told already are not told again: it goes on from the level it had.
         went = {"level": state.level, "repeats": state.repeats}
-        changes = _escalates_again(state, event) | went
+        changes = _escalates_again(state, event, Anew.ESCALATED, fact.by, fact.reason) | went
     return changes | _NOT_MUTED | {"escalation": asked}
 
 
@@ -348,7 +358,7 @@ def _handed_over(state: IncidentState, event: Event[Fact], fact: facts.HandedOve
     # What somebody had to do because it was theirs, is now for whom it was given to.
     roles = {role: fact.contact if who in had else who for role, who in state.roles.items()}
     return {
-        **_escalates_again(state, event),
+        **_escalates_again(state, event, Anew.HANDED_OVER, fact.by, fact.reason),
         **_NOT_MUTED,
         "escalation": None,
         "handed_to": fact.contact,
@@ -378,14 +388,24 @@ def _mute_ended(state: IncidentState, event: Event[Fact], fact: facts.MuteEnded)
         return Reason.NOT_MUTED
     if fact.due_at < state.muted_until:
         return Reason.PAGES_MUTED
-    again = _escalates_again(state, event) if state.status is Status.OPEN else {}
-    return again | _NOT_MUTED
+    if state.status is not Status.OPEN:
+        return dict(_NOT_MUTED)
+    return _escalates_again(state, event, Anew.MUTE_ENDED) | _NOT_MUTED
 
 
-def _escalates_again(state: IncidentState, event: Event[Fact]) -> dict[str, Any]:
+def _escalates_again(
+    state: IncidentState,
+    event: Event[Fact],
+    what: Anew,
+    by: Person | None = None,
+    reason: str = "",
+) -> dict[str, Any]:
+    had = state.acknowledged_by.name if state.acknowledged_by is not None else ""
+    at = event.occurred_at
     return {
         "generation": state.generation + 1,
-        "escalation_from": event.occurred_at,
+        "escalation_from": at,
+        "again": Changed(what=what, at=at, by=by, reason=reason, was=had),
         "level": 0,
         "repeats": 0,
         "acknowledged_at": None,
@@ -682,7 +702,7 @@ def _reopened(state: IncidentState, event: Event[Fact], fact: facts.Reopened) ->
     if fact.generation != state.generation + 1:
         return Reason.OTHER_GENERATION
     return {
-        **_escalates_again(state, event),
+        **_escalates_again(state, event, Anew.REOPENED, fact.by, fact.reason),
         **_NO_REQUESTS,
         "handed_to": None,
         "mitigated_at": None,

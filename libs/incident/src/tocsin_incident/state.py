@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from tocsin_contracts.event import Instant, Person, Value
 from tocsin_contracts.incidents import Alert, Message, Muting, ProposedStep, Purpose, Target
 
-FOLD_VERSION = "4"
+FOLD_VERSION = "5"
 """Raised whenever the same log folds to another state; a snapshot of another version is unused."""
 
 
@@ -262,6 +262,34 @@ class Asked(Value):
     at: Instant
 
 
+class Anew(StrEnum):
+    """Why an incident that was told of is told of anew."""
+
+    REOPENED = "reopened"
+    SEVERITY_RAISED = "severity_raised"
+    ACKNOWLEDGEMENT_EXPIRED = "acknowledgement_expired"
+    ESCALATED = "escalated"
+    HANDED_OVER = "handed_over"
+    MUTE_ENDED = "mute_ended"
+    HEARD_AGAIN = "heard_again"
+
+
+class Changed(Value):
+    """What happened to an incident that everybody knew of.
+
+    Attributes:
+        was: The severity before, or who had it.
+        rule: What decided the severity, if that is what changed.
+    """
+
+    what: Anew
+    at: Instant
+    by: Person | None = None
+    reason: str = ""
+    was: str = ""
+    rule: str = ""
+
+
 class MissedTarget(Value):
     """A response target that passed without an acknowledgement."""
 
@@ -278,6 +306,8 @@ class IncidentState(Value):
         generation: Counts escalations from the start: 1, one more with each reopening and each
             expired acknowledgement. Facts of another generation no longer apply.
         escalation_from: When the present escalation's clock started.
+        again: Why the present generation is not the first.
+        raised: How it came to its severity, if that was another before.
         level: Highest level reached in this generation at this severity; 0 before the first.
         raised_at: When its severity was last raised, and its levels began anew.
         acknowledged_at: Start of the acknowledgement in force, if one is.
@@ -320,6 +350,8 @@ class IncidentState(Value):
     opened_at: Instant
     generation: int = 1
     escalation_from: Instant
+    again: Changed | None = None
+    raised: Changed | None = None
     level: int = 0
     repeats: int = 0
     levels: tuple[Level, ...] = ()

@@ -41,6 +41,8 @@ VARIABLES: Mapping[str, str] = {
     "components": "list of what else is affected",
     "where": "service, system, and what its alerts have in common: cluster, namespace …",
     "also_paged": "who else was paged, with their roles",
+    "change": "what changed since people were told of it: reopened, severity raised from P1 …",
+    "change_reason": "why it changed",
     "why_now": "who had a page come before its time, and what they said",
     "next": "what happens if nobody answers: which level, when, who",
     "next_level": "number of the next level",
@@ -84,6 +86,8 @@ DEFAULTS: Mapping[str, Template] = {
         '\nWhy: rule "{{ rule }}": {{ reason }}'
         "\nYou: {{ target }}, {{ role }}, level {{ level }}"
         "{% if why_now %}\nNow: {{ why_now }}{% endif %}"
+        "{% if change %}\nChanged: {{ change }}"
+        "{% if change_reason %}, {{ change_reason }}{% endif %}{% endif %}"
         "{% if waited %}\nHeld {{ waited }} for office hours{% endif %}"
         "{% if also_paged %}\nAlso paged: {{ also_paged }}{% endif %}"
         "\nNext: {{ next }}"
@@ -101,6 +105,11 @@ DEFAULTS: Mapping[str, Template] = {
     "opened": Template(
         subject="[{{ severity }}] {{ title }}",
         body="{{ incident }} opened at {{ opened_at }}: {{ reason }}",
+    ),
+    "again": Template(
+        subject="[{{ severity }}] {{ change }}: {{ title }}",
+        body="{{ incident }}: {{ change }}{% if change_reason %} ({{ change_reason }}){% endif %}."
+        "\nIt is {{ status }}, and began at {{ opened_at }}.",
     ),
     "joined": Template(
         subject="[{{ severity }}] more alerts: {{ title }}",

@@ -202,6 +202,10 @@ class Moment:
         """Somebody writes something down."""
         return self._answer("notes", of, by=by, text=text)
 
+    def reopen(self, by: str, text: str = "", *, of: str = "") -> Moment:
+        """Somebody says that it is not over."""
+        return self._answer("reopen", of, by=by, text=text)
+
     def close(self, by: str, *, of: str = "") -> Moment:
         """Somebody publishes the review of a resolved incident and closes it."""
         self._answer("review", of, by=by)

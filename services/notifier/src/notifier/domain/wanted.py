@@ -7,18 +7,33 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from notifier.domain.means import reach
+from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.ids import derive
 from tocsin_contracts.incidents import Purpose, Target
 from tocsin_incident import IncidentState, Status, page_id
-from tocsin_incident.state import Level, Notification, NotificationStatus, RemediationStatus
+from tocsin_incident.state import (
+    Anew,
+    Level,
+    Notification,
+    NotificationStatus,
+    RemediationStatus,
+)
 from tocsin_policy import Announcements, Policy
 
 JOINED = "joined "
 """How `about` begins for news of alerts that joined, which no person wrote."""
 
 
+RAISED = "raised "
+"""How `about` begins where the severity was raised of what people knew of."""
+
+
 PLAYBOOK = "playbook "
 """How `about` begins where a remediation needs a person."""
+
+
+CUSTOMERS = frozenset({"statuspage"})
+"""Kinds of channel that customers read, and are mailed: who answers is not their business."""
 
 
 _SHOWN = frozenset({"slack", "slack-app", "teams"})
@@ -89,8 +104,7 @@ def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
     if announced is None:
         return
     generation = str(state.generation)
-    for channel in announced.opened:
-        yield _message(state, Purpose.OPENED, channel, generation)
+    yield from _opened(state, policy, announced)
     yield from _taken(state, policy, announced)
     yield from _joined(state, policy, announced.updates)
     if state.updates:
@@ -107,6 +121,29 @@ def _announcements(state: IncidentState, policy: Policy) -> Iterator[Wanted]:
         for channel in _hear_of_the_end(state, announced):
             if channel not in told:
                 yield _message(state, Purpose.RESOLVED, channel, generation)
+
+
+def _opened(state: IncidentState, policy: Policy, announced: Announcements) -> Iterator[Wanted]:
+    """That it is there; and what changed, where that was told before.
+
+    Customers hear of a reopening, and of nothing else that begins our escalation anew.
+    """
+    ours = state.again is not None and state.again.what is not Anew.REOPENED
+    raised = state.raised
+    if raised is not None and raised.at < state.escalation_from:
+        raised = None
+    for channel in announced.opened:
+        held = policy.channels.get(channel)
+        customers = held is not None and held.kind in CUSTOMERS
+        told = [
+            one.requested_at
+            for one in state.notifications.values()
+            if one.purpose is Purpose.OPENED and one.channel == channel
+        ]
+        if not (customers and ours and told):
+            yield _message(state, Purpose.OPENED, channel, str(state.generation))
+        if raised is not None and not customers and told and min(told) < raised.at:
+            yield _message(state, Purpose.OPENED, channel, f"{RAISED}{rfc3339(raised.at)}")
 
 
 def _told_of_pages(state: IncidentState) -> set[str]:

@@ -7,10 +7,10 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from notifier.domain.wanted import JOINED, PLAYBOOK, Wanted
+from notifier.domain.wanted import CUSTOMERS, JOINED, PLAYBOOK, RAISED, Wanted
 from tocsin_contracts.incidents import Message, Purpose, Target
 from tocsin_incident import Early, IncidentState, gave_up_at
-from tocsin_incident.state import RemediationStatus, Step, StepStatus
+from tocsin_incident.state import Anew, Changed, RemediationStatus, Step, StepStatus
 from tocsin_policy import (
     Policy,
     format_duration,
@@ -28,6 +28,9 @@ from tocsin_policy.planning import HANDED_OVER
 LAST_RESORT = "last_resort"
 """Template of the page that nobody else could be given."""
 
+AGAIN = "again"
+"""Template of what is said where the opening was told before."""
+
 _MOST_ALERTS = 10
 _MOST_NAMED = 8
 _MOST_LINKS = 20
@@ -40,21 +43,29 @@ _ANNOTATED = {
     "panel_url": "Panel",
 }
 """Annotations that hold an address, and what it is called."""
+_AS_AN_OPENING = frozenset({Anew.REOPENED})
+"""What is told in the words of an opening."""
+_SAYS_CHANGE = frozenset({Purpose.PAGE, Purpose.OPENED})
 _LATE = timedelta(minutes=1)
 
 
 def message_for(state: IncidentState, policy: Policy, want: Wanted, now: datetime) -> Message:
     """The message a template of the policy, or the default for its purpose, makes.
 
-    The first update has words of its own, and a channel may have others for any purpose.
+    The first update has words of its own, and a channel may have others for any purpose. What
+    customers are told stays in the words meant for them.
     """
     purpose = str(want.purpose)
-    name = _template(want)
+    template = _template(state, want)
+    name = template
     channel = policy.channels.get(want.channel)
     if channel is not None:
-        stand_in = channel.templates.get(purpose, name) if name == "initial_update" else name
+        falls_back = template == "initial_update" or (
+            template == AGAIN and channel.kind in CUSTOMERS
+        )
+        stand_in = channel.templates.get(purpose, name) if falls_back else name
         name = channel.templates.get(name, stand_in)
-    default = LAST_RESORT if _template(want) == LAST_RESORT else purpose
+    default = template if template in {LAST_RESORT, AGAIN} else purpose
     return render(policy, name, _variables(state, policy, want, now), default)
 
 
@@ -81,7 +92,9 @@ def said_late(by: timedelta) -> str:
     return format_duration(timedelta(minutes=by // timedelta(minutes=1)))
 
 
-def _template(want: Wanted) -> str:
+def _template(state: IncidentState, want: Wanted) -> str:
+    if want.purpose is Purpose.OPENED and _changed(state, want) is not None:
+        return AGAIN
     if want.purpose is Purpose.UPDATE and want.about.startswith(JOINED):
         return "joined"
     if want.level is not None and want.level.reason == Early.LAST_RESORT:
@@ -110,6 +123,44 @@ def _line(text: str, instead: str, known: dict[str, Any]) -> str:
         return render_line(instead, known)
 
 
+def _changed(state: IncidentState, want: Wanted) -> Changed | None:
+    """What an announcement, or a page, says has changed; nothing for one of the opening."""
+    again = state.again
+    if again is not None and again.what in _AS_AN_OPENING:
+        again = None
+    if want.purpose is Purpose.OPENED:
+        if want.about.startswith(RAISED):
+            return state.raised
+        told = any(
+            one.purpose is Purpose.OPENED
+            and one.channel == want.channel
+            and one.notification != want.notification
+            for one in state.notifications.values()
+        )
+        return again if told else None
+    found = [one for one in (again, state.raised) if one is not None]
+    return max(found, key=lambda one: one.at, default=None)
+
+
+def _said_change(state: IncidentState, policy: Policy, changed: Changed) -> str:
+    by = f" by {_name(policy, changed.by.name)}" if changed.by is not None else ""
+    match changed.what:
+        case Anew.REOPENED:
+            return f"reopened{by}"
+        case Anew.SEVERITY_RAISED:
+            return f"severity raised from {changed.was}{by}"
+        case Anew.ACKNOWLEDGEMENT_EXPIRED:
+            return f"the acknowledgement of {_name(policy, changed.was)} has expired"
+        case Anew.ESCALATED:
+            return f"escalated{by}"
+        case Anew.HANDED_OVER:
+            return f"handed over to {_name(policy, state.handed_to or '')}{by}"
+        case Anew.MUTE_ENDED:
+            return "no longer muted"
+        case Anew.HEARD_AGAIN:
+            return "its alerts are heard again"
+
+
 def _standing(state: IncidentState, policy: Policy) -> dict[str, Any]:
     """What is so whatever the message is about."""
     severity = policy.severity(state.severity)
@@ -122,7 +173,7 @@ def _standing(state: IncidentState, policy: Policy) -> dict[str, Any]:
         "title": ("[DRILL] " if state.drill else "") + state.title,
         "service": state.service or "",
         "components": list(state.components),
-        "rule": state.rule,
+        "rule": state.raised.rule if state.raised is not None else state.rule,
         "opened_at": _shown(state.opened_at),
         "opened_date": f"{state.opened_at:%Y-%m-%d}",
         "opened_time": f"{state.opened_at:%H%M}",
@@ -182,6 +233,10 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
             for held in list(state.alerts.values())[:_MOST_ALERTS]
         ],
     }
+    changed = _changed(state, want) if want.purpose in _SAYS_CHANGE else None
+    if changed is not None:
+        variables["change"] = _said_change(state, policy, changed)
+        variables["change_reason"] = changed.reason
     if want.purpose is Purpose.PAGE:
         variables |= _page(state, policy, want, now)
     if cadence is not None and state.status.live:
@@ -340,7 +395,7 @@ def _reason(state: IncidentState, want: Wanted) -> str:
     if want.purpose is Purpose.REMINDER:
         needed = want.about.startswith(PLAYBOOK)
         return f"{want.about}; somebody has to look" if needed else f"{want.about} is overdue"
-    return state.reason
+    return state.raised.reason if state.raised is not None else state.reason
 
 
 def _by(state: IncidentState, policy: Policy, purpose: Purpose) -> str:
