@@ -94,11 +94,18 @@ class Reconciler:
         )
 
     async def revoked(self, partitions: frozenset[int]) -> None:
-        """Forget."""
+        """Forget, facts included that an interrupted write has left behind.
+
+        A group takes everything at once, and gives again what stays. Whoever owns it then decides
+        from the log; what was decided here before would come late, and on a state that is gone.
+        """
         for partition, state in self._casebook.states():
             if partition in partitions:
                 self.agenda.put(state.incident, None)
         self._casebook.drop(partitions)
+        if not self._casebook.partitions:
+            self._unsent.clear()
+            self._touched.clear()
 
     async def handle(self, batch: Sequence[Record]) -> None:
         """Fold the batch, then write what its incidents owe."""

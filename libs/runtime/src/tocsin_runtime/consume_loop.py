@@ -14,6 +14,7 @@ import structlog
 from tocsin_runtime.consuming import Batch, Budgets, Consuming, DeadLetter
 from tocsin_runtime.ports import Clock, Handler
 from tocsin_runtime.records import Record
+from tocsin_runtime.tenure import Tenure
 
 log = structlog.get_logger()
 
@@ -42,6 +43,9 @@ class ConsumeLoop(ABC):
 
     Rebalances are queued and carried out by the loop itself, between batches: a handler sees one
     call at a time, and what it raises reaches `run` (libraries swallow what a listener raises).
+
+    Args:
+        tenure: Told of what the group gives and takes; whoever writes for what is owned asks it.
     """
 
     def __init__(
@@ -51,8 +55,10 @@ class ConsumeLoop(ABC):
         dead_letter: DeadLetter,
         clock: Clock,
         budgets: Budgets | None = None,
+        tenure: Tenure | None = None,
     ) -> None:
         self.budgets = budgets or Budgets()
+        self._tenure = tenure or Tenure(clock, 2 * self.budgets.drain)
         self._consuming = Consuming(handler, dead_letter, clock, self.budgets)
         self._clock = clock
         self._orders: deque[_Order] = deque()
@@ -115,6 +121,7 @@ class ConsumeLoop(ABC):
 
     async def _group_revoked(self, partitions: frozenset[int]) -> None:
         """Have the loop finish its batch and forget; bounded, for the group waits for us."""
+        self._tenure.revoked()
         if not partitions or self._stopping:
             return
         order = _Order(assign=False, partitions=partitions)
@@ -124,11 +131,14 @@ class ConsumeLoop(ABC):
             async with asyncio.timeout(self.budgets.drain.total_seconds()):
                 await order.done.wait()
         except TimeoutError:
-            # The next owner handles the batch in hand again; our commit of it will be refused.
+            # The next owner handles the batch in hand again; our commit of it will be refused,
+            # and nothing more of it is written.
+            self._tenure.lose()
             log.warning("rebalance.not_awaited", partitions=sorted(partitions))
 
     def _group_assigned(self, partitions: frozenset[int]) -> None:
         """Have the loop restore; nobody waits, so that a long restore stops no heartbeat."""
+        self._tenure.heard(self._tenure.asking())
         self._orders.append(_Order(assign=True, partitions=partitions))
         self._woken.set()
 
@@ -137,6 +147,8 @@ class ConsumeLoop(ABC):
             await self._forget(self._given & order.partitions)
             return
         self._given |= order.partitions
+        if order.partitions:
+            self._tenure.begin()
         if order.partitions and not await self._restored(order.partitions):
             return
         self._owned = order.partitions
@@ -172,6 +184,7 @@ class ConsumeLoop(ABC):
         self._given -= partitions
         if partitions:
             await self._consuming.revoked(partitions)
+        self._tenure.end(owns=bool(self._given))
 
     async def _handle(self, batch: Batch) -> None:
         self._batch_since = self._clock.monotonic()

@@ -39,6 +39,7 @@ from tocsin_runtime.ports import Clock, Engine, Handler, Publisher, Reader
 from tocsin_runtime.records import Record
 from tocsin_runtime.settings import EngineName, RuntimeSettings
 from tocsin_runtime.telemetry import Telemetry, start_telemetry
+from tocsin_runtime.tenure import Tenure, TenuredPublisher
 
 log = structlog.get_logger()
 
@@ -56,7 +57,8 @@ class Runtime:
 
     Attributes:
         clock: The machine's.
-        publisher: One producer for the whole process.
+        publisher: One producer for the whole process. It writes nothing more once others own what
+            this process was given.
         reader: Reads outside of any group.
     """
 
@@ -68,7 +70,8 @@ class Runtime:
         self._connection = connection
         self._publisher = KafkaPublisher(connection, self.clock)
         self._reader = KafkaReader(connection)
-        self.publisher: Publisher = self._publisher
+        self._tenured = TenuredPublisher(self._publisher)
+        self.publisher: Publisher = self._tenured
         self.reader: Reader = self._reader
         self._engines: list[Engine] = []
         self._work: dict[str, Work] = {}
@@ -99,14 +102,19 @@ class Runtime:
         *,
         engine: EngineName = EngineName.AIOKAFKA,
         group: str | None = None,
+        owns: bool = True,
     ) -> Engine:
         """Have records of `topics` (lanes, most urgent first) handled.
 
         Args:
             engine: The service's choice; the operator's setting comes before it.
             group: Consumer group; the operator's setting comes before it, then the service's name.
+            owns: Whether what is written rests on nobody else having these partitions.
         """
         settings = self.settings
+        tenure = Tenure(self.clock, settings.kafka_session_timeout)
+        if owns:
+            self._tenured.tenures.append(tenure)
         arguments: dict[str, Any] = {
             "dead_letter": DeadLetters(self.publisher, self.clock, self.name),
             "clock": self.clock,
@@ -117,6 +125,7 @@ class Runtime:
             ),
             "session_timeout": settings.kafka_session_timeout,
             "instance": settings.kafka_instance,
+            "tenure": tenure,
         }
         chosen = settings.engine or engine
         place = (self._connection, settings.kafka_group or group or self.name, topics, handler)

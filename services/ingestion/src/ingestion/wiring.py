@@ -89,8 +89,9 @@ async def wire(runtime: Runtime, settings: IngestionSettings) -> None:
     )
     # A group and an engine of its own: in a storm Faust's one consumer hands an urgent record over
     # behind all it has fetched of the other lane. The stage keeps no state, so two may run it.
-    runtime.consume(stage, (RAW_URGENT,), group=URGENT_GROUP)
-    runtime.consume(stage, (RAW,), engine=EngineName.FAUST)
+    # What is normalised follows from the bytes alone, and the door writes whatever the group does.
+    runtime.consume(stage, (RAW_URGENT,), group=URGENT_GROUP, owns=False)
+    runtime.consume(stage, (RAW,), engine=EngineName.FAUST, owns=False)
     runtime.background("drills", Rehearser(handler, policies, runtime.clock).run)
     runtime.serve(door.application, settings.host, settings.port)
 

@@ -15,6 +15,7 @@ from aiokafka import (
 )
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from tocsin_runtime.adapters.group_member import GroupMember
 from tocsin_runtime.adapters.kafka_connection import (
     KafkaConnection,
     as_record,
@@ -57,9 +58,9 @@ class AiokafkaEngine(ConsumeLoop):
 
     async def _open(self) -> None:
         # Made here and not earlier: aiokafka binds to the running event loop.
-        self._consumer = AIOKafkaConsumer(**self._arguments)
+        self._consumer = GroupMember(self._tenure, **self._arguments)
         await self._consumer.start()
-        self._consumer.subscribe(self._topics, listener=_Listener(self))
+        self._running().subscribe(self._topics, listener=_Listener(self))
 
     async def _close(self) -> None:
         if self._consumer is not None:

@@ -26,12 +26,13 @@ from typing import Any
 
 import faust
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import IllegalStateError, KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from tocsin_runtime.adapters.group_member import GroupMember
 from tocsin_runtime.adapters.kafka_connection import KafkaConnection, consumer_arguments
 from tocsin_runtime.consume_loop import POLL, ConsumeLoop, Ends
 from tocsin_runtime.ports import Handler
@@ -101,7 +102,7 @@ class FaustEngine(ConsumeLoop):
         session = self._session_timeout.total_seconds()
         consumer = consumer_arguments(
             self._connection, self._group, self._session_timeout, self._instance, self.budgets
-        ) | {"max_poll_records": _MAX_POLL_RECORDS}
+        ) | {"max_poll_records": _MAX_POLL_RECORDS, "tenure": self._tenure}
         return _App(
             self._group,
             broker=[f"kafka://{host}" for host in self._connection.bootstrap.split(",")],
@@ -234,7 +235,7 @@ class _Thread(driver.AIOKafkaConsumerThread):
         assignor: Any = RangePartitionAssignor
         self._assignor = assignor
         app: Any = self.app
-        return AIOKafkaConsumer(**app.consumer_arguments)
+        return GroupMember(**app.consumer_arguments)
 
     async def _commit(self, offsets: Mapping[Any, int]) -> bool:
         """Whether Kafka took them.
