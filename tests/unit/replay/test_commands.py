@@ -55,11 +55,11 @@ def test_replay_shows_the_state_then(recording: Path, slow: str) -> None:
 
 def test_replay_steps_back_and_forth(recording: Path, slow: str) -> None:
     walked = _run("replay", slow, "--step", "--from", recording, input="\np\n3\nq\n").stdout
-    assert re.findall(r"\d+ of 49, offset \d+", walked) == [
-        "1 of 49, offset 0",
-        "2 of 49, offset 1",
-        "1 of 49, offset 0",
-        "3 of 49, offset 2",
+    assert re.findall(r"(\d+) of \d+, offset (\d+)", walked) == [
+        ("1", "0"),
+        ("2", "1"),
+        ("1", "0"),
+        ("3", "2"),
     ]
     lines = _run("replay", slow, "--step", "--json", "--from", recording).stdout.splitlines()
     hashes = _run("replay", slow, "--hashes", "--from", recording).stdout.splitlines()

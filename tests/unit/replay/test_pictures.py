@@ -23,7 +23,8 @@ from tocsin_replay import (
     states_of,
     summarise,
 )
-from tocsin_replay.picturing import MOST_ALERTS, WIDTH, duration
+from tocsin_replay.picturing import MOST_ALERTS, WIDTH
+from tocsin_replay.wording import duration
 from tocsin_runtime.records import Position
 from tocsin_simulation.clock import EPOCH
 from tocsin_simulation.memory_log import MemoryLog

@@ -56,6 +56,11 @@ def _policy(template: str) -> Policy:
     return policy.model_copy(update={"templates": {"postmortem": written}})
 
 
+def _own(policy: Policy) -> str:
+    """What the policy's own template was filled to, without what it left out."""
+    return postmortem(RECORDED, policy).partition("## What the log knows besides")[0].rstrip()
+
+
 def test_a_policy_may_name_parts_for_people_in_its_review_and_nowhere_else() -> None:
     body = "{{ timeline }} {{ what_our_lawyers_say }}"
     assert _with("postmortem", body).templates["postmortem"].body == body
@@ -67,29 +72,51 @@ def test_a_policy_may_name_parts_for_people_in_its_review_and_nowhere_else() -> 
 
 def test_the_policys_own_template_is_filled() -> None:
     policy = _policy("# {{ title }}\n\nTook {{ duration }}, {{ resolved_by }}.\n")
-    assert postmortem(RECORDED, policy) == "# GlobalServiceUnavailable\n\nTook 10 min, Bob.\n"
+    assert _own(policy) == "# GlobalServiceUnavailable\n\nTook 10 min, Bob."
 
 
 def test_a_placeholder_the_log_has_no_answer_to_is_for_people() -> None:
     policy = _policy("{{ what_our_lawyers_say }} {{ five_whys.first }}")
-    assert postmortem(RECORDED, policy) == (
-        "✎ _For people to write: what our lawyers say._ ✎ _For people to write: five whys first._\n"
+    assert _own(policy) == (
+        "✎ _For people to write: what our lawyers say._ ✎ _For people to write: five whys first._"
     )
 
 
 def test_a_table_in_the_middle_of_a_line_goes_below_it() -> None:
-    written = postmortem(RECORDED, _policy("- **Impact**: {{ impact }}\nand {{ title }}\n"))
+    written = _own(_policy("- **Impact**: {{ impact }}\nand {{ title }}\n"))
     assert written.startswith("- **Impact**: \n\n|  |  |\n|---|---|\n")
-    assert written.endswith("and GlobalServiceUnavailable\n")
+    assert written.endswith("and GlobalServiceUnavailable")
 
 
 def test_action_items_below_the_head_of_a_table_are_its_rows() -> None:
     template = "| Action | Owner | Due |\n|---|---|---|\n{{ action_items }}\n"
-    assert postmortem(RECORDED, _policy(template)).splitlines() == [
+    assert _own(_policy(template)).splitlines() == [
         "| Action | Owner | Due |",
         "|---|---|---|",
         "| test the backup (Alice, noted 09:01:30) | ✎ | ✎ |",
     ]
+
+
+def test_what_a_template_does_not_ask_for_is_there_all_the_same() -> None:
+    written = postmortem(RECORDED, _policy("# {{ title }}\n\n{{ timeline }}\n"))
+    _, _, besides = written.partition("## What the log knows besides")
+    for part in ("Times against targets", "Severity, and why", "Contributing alerts", "Notes"):
+        assert f"### {part}" in besides
+    assert "### Timeline" not in besides
+    assert "### Remediation" not in besides, "there was none, and nobody asked"
+
+
+def test_the_times_stand_beside_what_was_promised_and_aimed_at() -> None:
+    severities = [
+        {"name": "critical", "definition": "customers notice", "response_target": "30s"},
+        {"name": "minor", "definition": "nobody notices"},
+    ]
+    success = {"time_to_detect": "5m", "time_to_resolve": {"critical": "15m"}}
+    policy = a_policy("mpc-transformer", severities=severities, success=success)
+    written = postmortem(RECORDED, policy)
+    assert "| Acknowledge | opening to the first answer | 1 min | 30 s | **missed** |" in written
+    assert "| Resolve | opening to the last resolution | 10 min | 15 min | met |" in written
+    assert "| Mitigate | opening to mitigation | 10 min | - | none set |" in written
 
 
 def test_every_section_can_be_asked_for() -> None:
@@ -140,7 +167,7 @@ def test_what_alerts_and_people_write_is_shown_and_does_nothing() -> None:
     assert "&lt;img src=x" in page
     for line in postmortem(recorded, None).splitlines():
         if line.startswith("| Down"):
-            assert line.count(" | ") == 4
+            assert line.count(" | ") == 5
 
 
 def test_html_inside_of_markdown_is_not_used() -> None:

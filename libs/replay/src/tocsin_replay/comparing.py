@@ -18,12 +18,12 @@ from tocsin_policy import Policy
 from tocsin_replay.history import History
 from tocsin_replay.living import live_twice
 from tocsin_replay.measuring import Measures, measures
-from tocsin_replay.picturing import duration
 from tocsin_replay.postmortem import table, text
 from tocsin_replay.reading import Progress
 from tocsin_replay.simulating import Lived
 from tocsin_replay.summing import Summary
 from tocsin_replay.supposing import Supposed
+from tocsin_replay.wording import duration
 
 MODEL = (
     "People answer an incident that holds the alert they answered then.",

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from tocsin_contracts.incidents import Opened
 from tocsin_policy import Policy
-from tocsin_replay.picturing import bars, duration
+from tocsin_replay.picturing import bars
 from tocsin_replay.reading import Progress, Recorded, Version, each_fact, promised, state_of
 from tocsin_replay.summing import Summary, summarise
+from tocsin_replay.wording import duration
 from tocsin_runtime.ports import Reader
 
 NIGHT_BEGINS = time(22)

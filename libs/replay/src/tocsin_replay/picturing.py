@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 from tocsin_policy import Policy
 from tocsin_replay.reporting import Paged
 from tocsin_replay.summing import Answer, Change, Episode, StepRun, Summary, Update
+from tocsin_replay.wording import duration
 
 WIDTH = 1120
 LEFT = 190
@@ -173,31 +174,6 @@ def _spoken(found: Summary) -> str:
     else:
         parts.append(found.status)
     return " · ".join(parts)
-
-
-def duration(length: timedelta | None) -> str:
-    """A duration as people say it: `1 h 04 min`, `3 min 20 s`, `0.4 s`.
-
-    >>> duration(timedelta(minutes=3, seconds=20))
-    '3 min 20 s'
-    """
-    if length is None:
-        return "never"
-    seconds = length.total_seconds()
-    if seconds < 0:
-        return f"-{duration(-length)}"
-    if seconds < 10:  # noqa: PLR2004 - below this tenths matter
-        return f"{seconds:.1f} s"
-    days, rest = divmod(round(seconds), 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, left = divmod(rest, 60)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    if minutes:
-        return f"{minutes} min {left:02} s" if left else f"{minutes} min"
-    return f"{left} s"
 
 
 def _bands(canvas: _Canvas, found: Summary, ranks: dict[str, int]) -> None:

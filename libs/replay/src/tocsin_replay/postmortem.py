@@ -10,20 +10,23 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 from jinja2 import TemplateError, Undefined, nodes
+from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markdown_it import MarkdownIt
 
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Fact
 from tocsin_policy import Policy, Severity, levels_for
-from tocsin_replay.picturing import duration, picture
+from tocsin_replay.picturing import picture
 from tocsin_replay.reading import Recorded
-from tocsin_replay.summing import Summary, summarise
+from tocsin_replay.summing import StepRun, Summary, summarise
 from tocsin_replay.telling import Entry, timeline
+from tocsin_replay.wording import duration, some, words
 
 MARK = "✎"
 """Stands before every part that people have to write."""
@@ -251,9 +254,40 @@ def _filled(
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError):
             # A template that fails on what this incident has must not cost anybody the document.
             continue
-        asked = not what_if or what_if in filled
-        return filled if asked else f"{filled}{_AGAIN}## What if{_AGAIN}{what_if}"
+        parts = [filled.rstrip(), *_left_out(text, values)]
+        if what_if and what_if not in filled:
+            parts.append(f"## What if{_AGAIN}{what_if}")
+        return _AGAIN.join(parts)
     raise AssertionError("the default template renders")
+
+
+_ALWAYS = {
+    "facts": "The incident",
+    "picture": "In a picture",
+    "times": "Times against targets",
+    "severity_changes": "Severity, and why",
+    "people": "People and roles",
+    "timeline": "Timeline",
+    "pages": "Pages and their outcomes",
+    "updates": "Updates due and made",
+    "remediation": "Remediation, before and after",
+    "impact": "Impact",
+    "alerts": "Contributing alerts",
+    "policy": "What the policy requires",
+    "notes": "Notes",
+}
+"""What every document holds, wherever its template puts it: nobody looks it up in the log again."""
+
+
+def _left_out(template: str, values: Mapping[str, str]) -> Iterator[str]:
+    """What the log knows and the template did not ask for, below a heading of its own."""
+    asked = find_undeclared_variables(_ENVIRONMENT.parse(template))
+    left = [name for name in _ALWAYS if name not in asked and values[name] not in _NOTHING]
+    if left:
+        yield "## What the log knows besides"
+    for name in left:
+        yield f"### {_ALWAYS[name]}"
+        yield values[name]
 
 
 def _rendered(text: str, values: Mapping[str, str]) -> str:
@@ -302,6 +336,12 @@ def _placed(block: str, before: str) -> str:
 
 _Say = Callable[[Summary, Sequence[Recorded], Policy | None], str]
 
+_NO_PLAYBOOK = "No playbook was proposed."
+_NO_UPDATE = "None was promised and none was made."
+_NO_NOTE = "Nobody wrote a note."
+_NOTHING = frozenset({_NO_PLAYBOOK, _NO_UPDATE, _NO_NOTE})
+"""What a section says where there is nothing to say; nobody misses it who did not ask."""
+
 
 def _facts(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     rows = [
@@ -339,21 +379,22 @@ def _by(instant: datetime | None, name: str | None) -> str:
 
 
 def _summary(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
-    where = f" of {text(found.service)}" if found.service else ""
+    where = f" ({text(found.service)})" if found.service else ""
     opening = found.severities[0]
     lines = [
         (
-            f"On {found.opened_at:%Y-%m-%d} at {found.opened_at:%H:%M:%S} UTC "
-            f"{text(found.title)}{where} opened as {text(opening.to)} ({text(found.reason)})."
+            f"{text(found.title)}{where} opened as {text(opening.to)} on "
+            f"{found.opened_at:%Y-%m-%d} at {found.opened_at:%H:%M:%S} UTC ({text(found.reason)})."
         )
     ]
     people = sorted({page.name for page in found.pages if page.status == "delivered"})
     if people:
         lines.append(
-            f"{_some(len(people), 'person was', 'people were')} paged: {text(', '.join(people))}."
+            f"{some(len(people), 'person was', 'people were')} paged: {text(', '.join(people))}."
         )
     else:
-        lines.append("Nobody was paged.")
+        lines.append("No page reached anybody." if found.pages else "Nobody was paged.")
+    lines.extend(_hindered(found))
     if found.answered_at is not None:
         lines.append(
             f"{text(found.answered_by or 'Somebody')} answered after "
@@ -361,8 +402,7 @@ def _summary(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
         )
     else:
         lines.append("Nobody acknowledged it.")
-    if found.generations > 1:
-        lines.append(f"It was escalated from the start {found.generations} times.")
+    lines.extend(_came_back(found))
     if found.resolved_at is not None:
         said = f": {text(found.resolution)}" if found.resolution else ""
         lines.append(
@@ -374,8 +414,49 @@ def _summary(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     return " ".join(lines)
 
 
-def _some(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
+def _hindered(found: Summary) -> Iterator[str]:
+    """Pages that did not arrive, or not at once."""
+    failed = [page for page in found.pages if page.status == "failed"]
+    again = [page for page in found.pages if page.status == "delivered" and page.attempts > 1]
+    if failed:
+        channels = text(", ".join(sorted({page.channel for page in failed})))
+        yield f"{some(len(failed), 'page')} failed ({channels})."
+    if again:
+        channels = text(", ".join(sorted({page.channel for page in again})))
+        late = max((page.sent_at or page.due_at) - page.due_at for page in again)
+        yield (
+            f"{some(len(again), 'page')} had to be tried again ({channels}) and came up to "
+            f"{duration(late)} late."
+        )
+
+
+def _came_back(found: Summary) -> Iterator[str]:
+    """Each time that it began again, and who took it then."""
+    answers = {target.generation: target for target in found.response_targets}
+    again = [
+        change
+        for before, change in pairwise(found.statuses)
+        if change.to == "open" and before.to in _OVER
+    ]
+    for number, change in enumerate(again, start=2):
+        said = f"It came back at {_when(found, change.at)} ({text(change.why)})"
+        answer = answers.get(number)
+        if answer is None or answer.answered_at is None:
+            yield f"{said}, and nobody answered then."
+            continue
+        who = next((one.who for one in found.answers if one.at == answer.answered_at), "somebody")
+        yield f"{said}, and {text(who)} answered after {duration(answer.took)}."
+
+
+_OVER = frozenset({"resolved", "reviewed", "closed"})
+
+
+def _when(found: Summary, at: datetime | None) -> str:
+    """A time of day; with its date, where the incident went over midnight."""
+    if at is None:
+        return "-"
+    one_day = found.began_at.date() == found.ends_at.date() == at.date()
+    return f"{at:%H:%M:%S}" if one_day else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def _impact(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
@@ -393,17 +474,38 @@ def _impact(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     )
 
 
-def _times(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
-    rows = [
-        ("Detect", "first alert to opening", duration(found.time_to_detect)),
-        ("Acknowledge", "opening to the first answer", duration(found.time_to_acknowledge)),
-        ("Mitigate", "opening to mitigation", duration(found.time_to_mitigate)),
-        ("Resolve", "opening to the last resolution", duration(found.time_to_resolve)),
-    ]
-    return table(("Time to", "From, to", "Took"), rows)
+def _times(found: Summary, _: Sequence[Recorded], policy: Policy | None) -> str:
+    success = policy.success if policy is not None else None
+    detect = success.time_to_detect if success is not None else None
+    resolve = success.time_to_resolve.get(found.worst) if success is not None else None
+    rows = [_time("Detect", "first alert to opening", found.time_to_detect, detect)]
+    for target in found.response_targets:
+        again = target.generation > 1
+        origin = "coming back" if again else "opening"
+        rows.append(
+            (
+                f"Acknowledge, escalation {target.generation}" if again else "Acknowledge",
+                f"{origin} to the first answer",
+                duration(target.took),
+                "-" if target.target is None else duration(target.target),
+                _MET[target.met] if target.target is not None else "none set",
+            )
+        )
+    rows.append(_time("Mitigate", "opening to mitigation", found.time_to_mitigate, None))
+    rows.append(_time("Resolve", "opening to the last resolution", found.time_to_resolve, resolve))
+    return table(("Time to", "From, to", "Took", "Target", "Verdict"), rows)
 
 
-_MET = {True: "met", False: "**missed**", None: "open, or none set"}
+def _time(
+    what: str, between: str, took: timedelta | None, target: timedelta | None
+) -> tuple[str, ...]:
+    if target is None:
+        return (what, between, duration(took), "-", "none set")
+    verdict = "open" if took is None else _MET[took <= target]
+    return (what, between, duration(took), duration(target), verdict)
+
+
+_MET = {True: "met", False: "**missed**", None: "open"}
 
 
 def _targets(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
@@ -414,7 +516,7 @@ def _targets(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
             _at(target.started_at),
             "-" if target.target is None else duration(target.target),
             duration(target.took),
-            _MET[target.met],
+            _MET[target.met] if target.target is not None else "none set",
         )
         for target in found.response_targets
     ]
@@ -460,8 +562,8 @@ _NOISE: tuple[type[Fact], ...] = (
 _NOISY_TYPES = frozenset(kind.TYPE for kind in _NOISE)
 
 
-def _timeline(_: Summary, recorded: Sequence[Recorded], __: Policy | None) -> str:
-    entries = [entry for entry in timeline(recorded) if _matters(entry)]
+def _timeline(_: Summary, recorded: Sequence[Recorded], policy: Policy | None) -> str:
+    entries = _together([e for e in timeline(recorded, policy) if _matters(e)])
     rows = [
         (f"{entry.at:%Y-%m-%d %H:%M:%S}", text(entry.what), text(entry.who), text(entry.why))
         for entry in entries
@@ -473,47 +575,76 @@ def _timeline(_: Summary, recorded: Sequence[Recorded], __: Policy | None) -> st
     return table(("Time (UTC)", "What", "Who", "Why"), rows)
 
 
+def _together(entries: Sequence[Entry]) -> list[Entry]:
+    """The first failed attempt of each message, which tells of the others."""
+    tries: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.type == facts.NotificationFailed.TYPE:
+            tries.setdefault(entry.about, []).append(entry)
+    told = []
+    for entry in entries:
+        failed = tries.get(entry.about, []) if entry.type == facts.NotificationFailed.TYPE else []
+        if failed and entry is not failed[0]:
+            continue
+        if len(failed) > 1:
+            more = f"; and {some(len(failed) - 1, 'attempt')} more until {failed[-1].at:%H:%M:%S}"
+            told.append(entry.model_copy(update={"why": entry.why + more}))
+        else:
+            told.append(entry)
+    return told
+
+
 def _matters(entry: Entry) -> bool:
     delivered = entry.type == facts.NotificationDelivered.TYPE
     told = delivered and not entry.what.startswith("delivered page by")
     return entry.ignored is None and entry.type not in _NOISY_TYPES and not told
 
 
-def _pages(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+def _pages(found: Summary, recorded: Sequence[Recorded], _: Policy | None) -> str:
     if not found.pages:
         return "Nobody was paged."
+    asked = {
+        fact.notification: f" ({words(fact.reason)})"
+        for fact in (one.event.fact for one in recorded)
+        if isinstance(fact, facts.NotificationRequested) and fact.reason
+    }
     rows = [
         (
             f"{page.level}" + (f" ({page.generation})" if found.generations > 1 else ""),
             text(f"{page.name}, {page.role}"),
-            text(page.channel),
-            f"{page.due_at:%H:%M:%S}",
-            "-" if page.sent_at is None else f"{page.sent_at:%H:%M:%S}",
+            text(page.channel + asked.get(page.notification, "")),
+            _when(found, page.due_at),
+            _when(found, page.sent_at),
             text(
                 page.status
                 + (f" after {page.attempts} attempts" if page.attempts > 1 else "")
-                + (f": {page.reason}" if page.reason else "")
+                + (f": {words(page.reason)}" if page.reason else "")
             ),
         )
         for page in found.pages
     ]
     head = "Level (escalation)" if found.generations > 1 else "Level"
     counts = ", ".join(f"{count} {name}" for name, count in found.messages.items())
+    sent = [
+        (words(one.purpose), text(one.channel), words(one.status), str(one.count))
+        for one in found.sent
+    ]
+    by_channel = table(("Message", "Channel", "Outcome", "How many"), sent)
     said = table((head, "Who", "Channel", "Due", "Delivered", "Outcome"), rows)
-    return f"{said}{_AGAIN}All messages, pages included: {counts}."
+    return f"{said}{_AGAIN}All messages, pages included: {counts}.{_AGAIN}{by_channel}"
 
 
 def _updates(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     if not found.updates:
-        return "None was promised and none was made."
+        return _NO_UPDATE
     rows = [
         (
-            "-" if update.due_at is None else f"{update.due_at:%H:%M:%S}",
-            "-" if update.made_at is None else f"{update.made_at:%H:%M:%S}",
+            _when(found, update.due_at),
+            _when(found, update.made_at),
             f"**{update.outcome}**" if update.outcome in {"late", "missed"} else update.outcome,
-            text(update.by),
+            text(update.by) or "-",
             text(update.audience),
-            text(update.text),
+            text(update.text) or "-",
         )
         for update in found.updates
     ]
@@ -522,22 +653,40 @@ def _updates(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
 
 def _remediation(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     if not found.steps:
-        return "No playbook was proposed."
+        return _NO_PLAYBOOK
     rows = [
         (
             text(step.playbook),
-            text(step.title),
+            text(step.title) + (f": {text(step.call)}" if step.call else ""),
             step.risk,
             text(", ".join(step.approved_by)) or "-",
-            "-" if step.started_at is None else f"{step.started_at:%H:%M:%S}",
-            text(step.status + (f": {step.reason}" if step.reason else "")),
-            text(step.before[:200]) or "-",
-            text(step.after[:200]) or "-",
+            _when(found, step.started_at) + _took(step),
+            text(words(step.status) + (f": {words(step.reason)}" if step.reason else "")),
+            _evidence(step.before, step.diff),
+            _evidence(step.showed),
+            _evidence(step.after),
         )
         for step in found.steps
     ]
-    head = ("Playbook", "Step", "Risk", "Agreed", "Started", "Outcome", "It showed", "A look after")
-    return table(head, rows)
+    head = ("Playbook", "Step, and what it runs", "Risk", "Agreed", "Started", "Outcome")
+    return table((*head, "Before", "It showed", "A look after"), rows)
+
+
+def _took(step: StepRun) -> str:
+    if step.started_at is None or step.ended_at is None:
+        return ""
+    return f", for {duration(step.ended_at - step.started_at)}"
+
+
+MOST_EVIDENCE = 500
+"""Characters of what one step showed that stand in the table."""
+
+
+def _evidence(*parts: str) -> str:
+    said = "; ".join(part for part in parts if part)
+    more = len(said) - MOST_EVIDENCE
+    cut = f" … ({more} characters more in the log)" if more > 0 else ""
+    return (text(said[:MOST_EVIDENCE]) + cut) or "-"
 
 
 def _alerts(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
@@ -550,6 +699,7 @@ def _alerts(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
                 ", ".join(f"{k}={v}" for k, v in sorted(alert.labels.items()) if k != "alertname")
             ),
             text(alert.summary),
+            text(f"{alert.source} {alert.generator_url}".strip()) or "-",
             _at(alert.starts_at),
             "still fires"
             if alert.cleared_at is None
@@ -559,7 +709,7 @@ def _alerts(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     ]
     rest = len(found.alerts) - len(rows)
     more = f"{_AGAIN}And {rest} more." if rest else ""
-    return table(("Alert", "Labels", "Summary", "Since", "Fired for"), rows) + more
+    return table(("Alert", "Labels", "Summary", "From", "Since", "Fired for"), rows) + more
 
 
 def _required(found: Summary, _: Sequence[Recorded], policy: Policy | None) -> str:
@@ -613,15 +763,15 @@ def _actions(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     if not found.actions:
         return "No note of the incident begins with `Action:`."
     return "\n".join(
-        f"- [ ] {text(item.what)} ({text(item.who)}, noted {item.at:%H:%M:%S})"
+        f"- [ ] {text(item.what)} ({text(item.who)}, noted {_when(found, item.at)})"
         for item in found.actions
     )
 
 
 def _notes(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     notes = [answer for answer in found.answers if answer.what == "noted"]
-    lines = [f"- {note.at:%H:%M:%S} {text(note.who)}: {text(note.text)}" for note in notes]
-    return "\n".join(lines) or "Nobody wrote a note."
+    lines = [f"- {_when(found, note.at)} {text(note.who)}: {text(note.text)}" for note in notes]
+    return "\n".join(lines) or _NO_NOTE
 
 
 SECTIONS: dict[str, _Say] = {

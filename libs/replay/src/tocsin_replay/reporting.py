@@ -42,6 +42,7 @@ class Paged(Part):
     status: str
     attempts: int
     reason: str = ""
+    notification: str = ""
 
 
 class Report(Part):
@@ -120,6 +121,7 @@ def pages_of(state: IncidentState) -> tuple[Paged, ...]:
                 status=str(page.status),
                 attempts=page.attempts,
                 reason=page.reason,
+                notification=page.notification,
             )
         )
     return tuple(pages)

@@ -6,6 +6,7 @@ Pictures, postmortems and reports all start from this, so that they cannot disag
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,12 +18,14 @@ from escalation_timer.domain.deadlines import Kind, deadlines
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Person
 from tocsin_incident import IncidentState, Status
+from tocsin_incident.folding import PUBLIC
 from tocsin_incident.state import Remediation
 from tocsin_incident.state import Step as RemediationStep
 from tocsin_policy import Policy
 from tocsin_replay.reading import Recorded, Step, steps
 from tocsin_replay.reporting import Paged, pages_of
 from tocsin_replay.targets import ResponseTarget, response_targets
+from tocsin_replay.wording import contact, named, role
 
 _ACTION = re.compile(
     r"^\s*(?:[-*]\s*)?(?:\[ ?\]\s*)?(?:action(?: item)?|follow[- ]?up)\s*:\s*(?P<what>.+)$",
@@ -67,6 +70,15 @@ class Answer(Told):
     text: str = ""
 
 
+class Sent(Told):
+    """Messages of one purpose over one channel that came as far."""
+
+    purpose: str
+    channel: str
+    status: str
+    count: int
+
+
 class Update(Told):
     """An update that was promised, made, or both.
 
@@ -83,7 +95,14 @@ class Update(Told):
 
 
 class StepRun(Told):
-    """A step of a playbook, as far as it came."""
+    """A step of a playbook, as far as it came.
+
+    Attributes:
+        before: What it would act on as it was, by the plan that people agreed to.
+        diff: What the plan said would change.
+        showed: What it said when it ran.
+        after: What a look afterwards saw.
+    """
 
     playbook: str
     title: str
@@ -95,6 +114,8 @@ class StepRun(Told):
     ended_at: datetime | None
     reason: str
     before: str = ""
+    diff: str = ""
+    showed: str = ""
     after: str = ""
 
 
@@ -108,6 +129,7 @@ class Episode(Told):
     starts_at: datetime
     cleared_at: datetime | None
     source: str
+    generator_url: str = ""
 
 
 class ActionItem(Told):
@@ -165,6 +187,7 @@ class Summary(Told):
     response_targets: tuple[ResponseTarget, ...]
     pages: tuple[Paged, ...]
     messages: dict[str, int]
+    sent: tuple[Sent, ...]
     updates: tuple[Update, ...]
     answers: tuple[Answer, ...]
     roles: dict[str, str]
@@ -246,7 +269,7 @@ def _summary(
         answered_by=_first_answer(found.answers),
         mitigated_at=found.mitigated_at,
         resolved_at=state.resolved_at,
-        resolved_by=_named(state.resolved_by, policy),
+        resolved_by=named(state.resolved_by, policy),
         resolution=state.resolution,
         review_due_at=found.review_due_at,
         reviewed_at=state.reviewed_at,
@@ -261,6 +284,7 @@ def _summary(
         response_targets=response_targets(recorded, policy),
         pages=pages_of(state),
         messages=dict(sorted(messages.items())),
+        sent=_sent(state),
         updates=tuple(found.updates),
         answers=tuple(found.answers),
         roles=_roles(state, policy),
@@ -269,14 +293,6 @@ def _summary(
         actions=tuple(found.actions),
         ignored=found.ignored,
     )
-
-
-def _named(by: Person | None, policy: Policy | None) -> str | None:
-    """What people call whoever answered; the log has what they said they were."""
-    if by is None:
-        return None
-    contact = policy.contacts.get(by.name) if policy is not None else None
-    return contact.name if contact is not None else by.name
 
 
 def _since(begin: datetime, end: datetime | None) -> timedelta | None:
@@ -288,14 +304,20 @@ def _first_answer(answers: Sequence[Answer]) -> str | None:
     return next((answer.who for answer in answers if answer.what in taken), None)
 
 
+def _sent(state: IncidentState) -> tuple[Sent, ...]:
+    counted = Counter(
+        (str(held.purpose), held.channel, str(held.status)) for held in state.notifications.values()
+    )
+    return tuple(
+        Sent(purpose=purpose, channel=channel, status=status, count=count)
+        for (purpose, channel, status), count in sorted(counted.items())
+    )
+
+
 def _roles(state: IncidentState, policy: Policy | None) -> dict[str, str]:
-    roles = {}
-    for role, contact in sorted(state.roles.items()):
-        named = policy.roles.get(role) if policy is not None else None
-        person = policy.contacts.get(contact) if policy is not None else None
-        title = named.name if named is not None else role.replace("_", " ")
-        roles[title] = person.name if person is not None else contact
-    return roles
+    return {
+        role(name, policy): contact(person, policy) for name, person in sorted(state.roles.items())
+    }
 
 
 def _episodes(state: IncidentState) -> tuple[Episode, ...]:
@@ -309,6 +331,7 @@ def _episodes(state: IncidentState) -> tuple[Episode, ...]:
             starts_at=one.alert.starts_at,
             cleared_at=one.cleared_at,
             source=one.alert.source,
+            generator_url=one.alert.generator_url,
         )
         for one in held
     )
@@ -335,11 +358,13 @@ def _step_run(
         risk=step.proposed.risk,
         call=step.proposed.call,
         status=str(step.status),
-        approved_by=tuple(_named(by, policy) or by.name for by in step.approved_by),
+        approved_by=tuple(named(by, policy) or by.name for by in step.approved_by),
         started_at=step.started_at,
         ended_at=step.finished_at,
         reason=step.reason or remediation.reason,
-        before=shown.get("ran", ""),
+        before=shown.get("stood", ""),
+        diff=shown.get("diff", ""),
+        showed=shown.get("ran", ""),
         after=shown.get("looked", ""),
     )
 
@@ -354,7 +379,7 @@ def _take(found: _Gathering, step: Step, after: IncidentState) -> None:
             Change(
                 at=event.occurred_at,
                 to=after.severity,
-                by=_named(by, found.policy) or f"rule {getattr(fact, 'rule', '')}".strip(),
+                by=named(by, found.policy) or f"rule {getattr(fact, 'rule', '')}".strip(),
                 why=getattr(fact, "reason", ""),
             )
         )
@@ -364,7 +389,7 @@ def _take(found: _Gathering, step: Step, after: IncidentState) -> None:
             Change(
                 at=event.occurred_at,
                 to=str(after.status),
-                by=_named(by, found.policy) or event.source.removeprefix("tocsin/"),
+                by=named(by, found.policy) or event.source.removeprefix("tocsin/"),
                 why=getattr(fact, "text", "") or getattr(fact, "reason", ""),
             )
         )
@@ -393,11 +418,11 @@ def _answered(found: _Gathering, step: Step) -> None:
         "",
     )
     if isinstance(fact, facts.RoleAssigned):
-        text = f"{fact.role}: {fact.contact}"
+        text = f"{role(fact.role, found.policy)}: {contact(fact.contact, found.policy)}"
     if isinstance(fact, facts.HandedOver):
-        text = f"to {fact.contact} {fact.reason}".strip()
+        text = f"to {contact(fact.contact, found.policy)} {fact.reason}".strip()
     at = step.recorded.event.occurred_at
-    who = _named(by, found.policy) or by.name
+    who = named(by, found.policy) or by.name
     found.answers.append(Answer(at=at, who=who, via=by.via, what=what, text=text))
 
 
@@ -437,23 +462,34 @@ def _level(found: _Gathering, step: Step, fact: facts.LevelReached) -> None:
 
 
 def _overdue(found: _Gathering, _: Step, fact: facts.UpdateOverdue) -> None:
-    found.updates.append(Update(due_at=fact.due_at, made_at=None, outcome="missed"))
+    found.updates.append(
+        Update(due_at=fact.due_at, made_at=None, outcome="missed", audience=fact.audience)
+    )
 
 
 def _posted(found: _Gathering, step: Step, fact: facts.UpdatePosted) -> None:
     at = step.recorded.event.occurred_at
-    due_at = None if step.before is None else _pending(found, step.before, Kind.UPDATE)
+    due_at = None if step.before is None else _promised(found, step.before, fact.audience)
     outcome = "made" if due_at is None else "in time" if at <= due_at else "late"
     found.updates.append(
         Update(
             due_at=due_at,
             made_at=at,
             outcome=outcome,
-            by=_named(fact.by, found.policy) or fact.by.name,
+            by=named(fact.by, found.policy) or fact.by.name,
             audience=fact.audience,
             text=fact.text,
         )
     )
+
+
+def _promised(found: _Gathering, state: IncidentState, audience: str) -> datetime | None:
+    """When this audience was to hear of it; whoever is outside hears what people inside do not."""
+    if audience == PUBLIC:
+        due_at = _pending(found, state, Kind.PUBLIC_UPDATE)
+        if due_at is not None:
+            return due_at
+    return _pending(found, state, Kind.UPDATE)
 
 
 def _pending(found: _Gathering, state: IncidentState, kind: Kind) -> datetime | None:
@@ -466,21 +502,32 @@ def _pending(found: _Gathering, state: IncidentState, kind: Kind) -> datetime | 
 
 def _noted(found: _Gathering, step: Step, fact: facts.NoteAdded) -> None:
     at = step.recorded.event.occurred_at
-    who = _named(fact.by, found.policy) or fact.by.name
+    who = named(fact.by, found.policy) or fact.by.name
     found.actions.extend(
         ActionItem(what=match["what"].strip(), who=who, at=at)
         for match in _ACTION.finditer(fact.text)
     )
 
 
+def _planned(found: _Gathering, _: Step, fact: facts.RemediationStepPlanned) -> None:
+    shown = found.evidence.setdefault((fact.remediation, fact.step), {})
+    shown |= {"stood": fact.state, "diff": fact.diff}
+
+
 def _ran(found: _Gathering, _: Step, fact: facts.RemediationStepFinished) -> None:
     place = (fact.remediation, fact.step)
-    found.evidence.setdefault(place, {})["ran"] = fact.evidence.output
+    found.evidence.setdefault(place, {})["ran"] = _showed(fact.evidence)
 
 
 def _looked(found: _Gathering, _: Step, fact: facts.RemediationVerified) -> None:
     place = (fact.remediation, fact.step)
-    found.evidence.setdefault(place, {})["looked"] = fact.evidence.output
+    found.evidence.setdefault(place, {})["looked"] = _showed(fact.evidence)
+
+
+def _showed(evidence: facts.Evidence) -> str:
+    codes = (("exit code", evidence.exit_code), ("HTTP", evidence.http_status))
+    said = [f"{name} {code}" for name, code in codes if code is not None]
+    return ": ".join(part for part in (", ".join(said), evidence.output) if part)
 
 
 _HANDLE: dict[type[Any], Callable[[_Gathering, Step, Any], None]] = {
@@ -488,6 +535,7 @@ _HANDLE: dict[type[Any], Callable[[_Gathering, Step, Any], None]] = {
     facts.UpdateOverdue: _overdue,
     facts.UpdatePosted: _posted,
     facts.NoteAdded: _noted,
+    facts.RemediationStepPlanned: _planned,
     facts.RemediationStepFinished: _ran,
     facts.RemediationVerified: _looked,
 }
