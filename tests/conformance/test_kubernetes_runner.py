@@ -932,3 +932,64 @@ async def everything(trial: Trial) -> None:
         if document["action"] != "delete_pod":
             assert isinstance(await runner.plan(call, LONG), Planned), document
         good(await runner.run(call, LONG))
+
+
+# What the plan remembers, for an undo of a run of which nobody heard
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "more"),
+    [
+        ("scale", "deployment/api", {"replicas": 5}),
+        ("rollout_restart", "deployment/api", {}),
+        ("rollout_undo", "deployment/api", {}),
+        ("set_env", "deployment/api", {"values": {"LEVEL": "debug", "NEW": "1"}}),
+        ("set_resources", "deployment/api", {"values": {"memory": "2Gi"}}),
+        ("annotate", "service/api", {"values": {"weight": "10", "breaker": "on"}}),
+        ("patch_config_map", "configmap/app", {"values": {"mode": "b", "more": "1"}}),
+        ("isolate", "deployment/api", {}),
+        ("restore_network", "networkpolicy/closed", {}),
+    ],
+)
+async def test_a_run_of_which_nobody_heard_is_taken_back_by_what_its_plan_remembered(
+    action: str,
+    resource: str,
+    more: dict[str, Any],
+    seen: Seen,
+    runner: KubernetesRunner,
+    call: Call,
+) -> None:
+    await two_revisions(seen)
+    await seen.make(a_service("api", {"weight": "100"}))
+    await seen.make(a_config_map("app", mode="a"))
+    good(await runner.run(call("isolate", "networkpolicy/closed"), LONG))
+    before = await asked_for(seen)
+    step = call(action, resource, **more)
+    planned = plan(await runner.plan(step, LONG))
+    good(await runner.run(step, LONG))
+    assert await asked_for(seen) != before
+    good(await runner.undo(step, planned.before, LONG))
+    assert await asked_for(seen) == before
+
+
+async def asked_for(seen: Seen) -> list[Any]:
+    """What people asked for, by everything a step may change here."""
+    api = await seen.get("deployment", "api")
+    policies = await seen.listed("networkpolicy")
+    template = api["spec"]["template"]
+    return [
+        api["spec"]["replicas"],
+        template["metadata"].get("annotations") or {},
+        [{k: v for k, v in each.items() if v} for each in template["spec"]["containers"]],
+        (await seen.get("service", "api"))["metadata"]["annotations"],
+        (await seen.get("configmap", "app"))["data"],
+        sorted((each["metadata"]["name"], str(each["spec"])) for each in policies),
+    ]
+
+
+async def test_a_plan_that_would_change_nothing_remembers_nothing(
+    seen: Seen, runner: KubernetesRunner, call: Call
+) -> None:
+    await a_deployment(seen, replicas=3)
+    planned = plan(await runner.plan(call("scale", "deployment/api", replicas=3), LONG))
+    assert planned.before == {}

@@ -31,6 +31,7 @@ from remediation.adapters.prometheus_runner import PrometheusRunner
 from remediation.adapters.redis_runner import RedisRunner
 from remediation.adapters.sql_runner import SqlRunner
 from remediation.domain.plan import MOST_OUTPUT, Lost, Planned, Ran
+from remediation.domain.undoing import NotKnown, undo_of, values_of
 from remediation.ports import Runner
 from tocsin_cli.stack import valkey as valkey_process
 from tocsin_policy import (
@@ -39,6 +40,7 @@ from tocsin_policy import (
     CommandCall,
     GitHubCall,
     HttpCall,
+    PlaybookStep,
     PrometheusCall,
     RedisCall,
     SqlCall,
@@ -71,6 +73,8 @@ class Kind(ABC):
         secret: A call whose output holds the canary.
         loud: A call with far too much output.
         runs_looks: Whether `run` of the look only looks.
+        before: What the change's undo has to know, as a playbook says it.
+        undo: What a playbook names to take the change back.
     """
 
     look: AnyCall
@@ -80,6 +84,8 @@ class Kind(ABC):
     secret: AnyCall | None = None
     loud: AnyCall | None = None
     runs_looks = True
+    before: dict[str, Any] | None = None
+    undo: dict[str, Any] | None = None
 
     @asynccontextmanager
     async def there(self, folder: Path) -> AsyncIterator[None]:
@@ -120,13 +126,70 @@ class Gateway(Provider):
 
     def __init__(self) -> None:
         super().__init__()
-        self.limit = "none"
+        self.limit = '{"rps": 500}'
 
     def take(self, request: Request) -> Reply:
         if request.method == "POST":
             self.limit = request.body.decode()
-        texts = {"/secret": f"password is {CANARY}", "/loud": "x" * 3_000_000}
+        texts = {
+            "/secret": f"password is {CANARY}",
+            "/loud": "x" * 3_000_000,
+            "/limit": self.limit,
+        }
         return Reply(200, texts.get(request.path, '{"status": "healthy"}'))
+
+
+# What takes each change back, as a playbook says it.
+
+HTTP_BEFORE: dict[str, Any] = {
+    "http": {"endpoint": "there", "path": "/limit"},
+    "values": {"rps": "/rps"},
+}
+HTTP_UNDO: dict[str, Any] = {
+    "http": {
+        "endpoint": "there",
+        "method": "POST",
+        "path": "/limit",
+        "body": '{"rps": "${rps}"}',
+    }
+}
+GITHUB_UNDO: dict[str, Any] = {
+    "github": {
+        "endpoint": "there",
+        "repository": "acme/shop",
+        "workflow": "rollback.yml",
+        "inputs": {"environment": "staging"},
+    }
+}
+SQL_BEFORE: dict[str, Any] = {
+    "sql": {"endpoint": "there", "statement": "SELECT region, up FROM flags"},
+    "values": {"rows": ""},
+}
+SQL_UNDO: dict[str, Any] = {
+    "sql": {
+        "endpoint": "there",
+        "statement": "UPDATE flags SET up = old.up "
+        "FROM jsonb_to_recordset(${rows}::jsonb) AS old(region text, up boolean) "
+        "WHERE flags.region = old.region",
+        "writes": True,
+    }
+}
+AWS_BEFORE: dict[str, Any] = {
+    "aws": {
+        "profile": "prod",
+        "args": ["rds", "describe-db-instances", "--db-instance-identifier", "shop"],
+    },
+    "values": {"size": "/DBInstances/0/DBInstanceClass"},
+}
+AWS_UNDO: dict[str, Any] = {
+    "aws": {
+        "profile": "prod",
+        "args": [
+            *("rds", "modify-db-instance", "--db-instance-identifier", "shop"),
+            *("--db-instance-class", "${size}", "--apply-immediately"),
+        ],
+    }
+}
 
 
 class Http(Kind):
@@ -135,6 +198,8 @@ class Http(Kind):
     change = HttpCall(endpoint="there", method="POST", path="/limit", body='{"rps": 10}')
     secret = HttpCall(endpoint="there", path="/secret")
     loud = HttpCall(endpoint="there", path="/loud")
+    before = HTTP_BEFORE
+    undo = HTTP_UNDO
 
     def __init__(self) -> None:
         self.gateway = Gateway()
@@ -169,18 +234,28 @@ class Command(Kind):
     @asynccontextmanager
     async def there(self, folder: Path) -> AsyncIterator[None]:
         self.file = folder / "state"
+        self.file.write_text("off")
         self.change = CommandCall(program="sh", args=("-c", f"echo on > {self.file}"))
+        self.before = {
+            "command": {"program": "cat", "args": [str(self.file)]},
+            "values": {"was": ""},
+        }
+        self.undo = {"command": {"program": "put", "args": [str(self.file), "${was}"]}}
+        self.put = folder / "put"
+        self.put.write_text('#!/bin/sh\nprintf %s "$2" > "$1"\n')
+        self.put.chmod(0o700)
         yield
 
     def runner(self) -> Runner[Any]:
         shell = Program("/bin/sh", {"TOKEN": CANARY})
-        return SubprocessRunner(Programs({"sh": shell}), CLOCK, look_every=OFTEN)
+        programs = {"sh": shell, "cat": Program("/bin/cat"), "put": Program(str(self.put))}
+        return SubprocessRunner(Programs(programs), CLOCK, look_every=OFTEN)
 
     def blind(self) -> Runner[Any]:
         return SubprocessRunner(Programs({"sh": Program("/no/such/sh")}), CLOCK)
 
     async def state(self) -> object:
-        return self.file.exists() and self.file.read_text()
+        return self.file.read_text()
 
     async def lose(self) -> AnyCall:
         return CommandCall(program="sh", args=("-c", f"echo on > {self.file}; sleep 60"))
@@ -195,6 +270,7 @@ class GitHub(Kind):
         inputs={"environment": "production"},
     )
     runs_looks = False
+    undo = GITHUB_UNDO
 
     def __init__(self) -> None:
         self.actions = GitHubActions("acme/shop", CANARY)
@@ -203,7 +279,7 @@ class GitHub(Kind):
     async def there(self, folder: Path) -> AsyncIterator[None]:
         del folder
         async with self.actions.serving():
-            self.actions._add({})
+            self.actions._add({"environment": "staging"})
             self.actions.runs[0].update(status="completed", conclusion="success")
             yield
             assert self.actions.complaints == []
@@ -215,7 +291,7 @@ class GitHub(Kind):
         return GitHubRunner(exchange(f"http://127.0.0.1:{a_closed_port()}"), CLOCK)
 
     async def state(self) -> object:
-        return len(self.actions.runs)
+        return self.actions.runs[-1]["inputs"]
 
     async def lose(self) -> AnyCall:
         self.actions.fates.append(Fate.TAKEN_AND_HANGS)
@@ -235,6 +311,8 @@ class Sql(Kind):
     pods = 2
     secret = SqlCall(endpoint="there", statement=f"SELECT 'said {CANARY}' AS said")
     loud = SqlCall(endpoint="there", statement="SELECT repeat('x', 3000000) AS said")
+    before = SQL_BEFORE
+    undo = SQL_UNDO
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -308,6 +386,8 @@ class Aws(Kind):
             *("--db-instance-class", "db.r6g.2xlarge", "--apply-immediately"),
         ),
     )
+    before = AWS_BEFORE
+    undo = AWS_UNDO
 
     @asynccontextmanager
     async def there(self, folder: Path) -> AsyncIterator[None]:
@@ -318,6 +398,8 @@ class Aws(Kind):
                     "profile": "production-admin",
                     "requests": [],
                     "changes": 0,
+                    "parameters": {"shop": {"max_connections": "{Memory/9531392}", "tz": "UTC"}},
+                    "zones": {"Z1": [{"Name": "api.example.", "Type": "A", "TTL": 60}]},
                     "databases": {"shop": {"DBInstanceClass": "db.r6g.large", "Note": CANARY}},
                 }
             )
@@ -341,7 +423,7 @@ class Aws(Kind):
 
     async def state(self) -> object:
         account = json.loads(self.account.read_text())
-        return account["databases"], account["changes"]
+        return account["databases"], account["parameters"], account["zones"]
 
     async def lose(self) -> AnyCall:
         account = json.loads(self.account.read_text())
@@ -522,6 +604,159 @@ async def test_an_undo_puts_back_exactly_what_changed_or_says_that_it_cannot(kin
         assert verdict(undone) == (False, "no_undo")
         assert not ran.changed
         assert await kind.state() == after
+
+
+def a_step(kind: Kind, **changes: Any) -> PlaybookStep:
+    """The change as a playbook's step, with what takes it back."""
+    call = called(changes.get("call", kind.change))
+    (name,) = (one for one in KINDS if type(call).__name__.lower() == f"{one}call")
+    document = {
+        "id": "change",
+        "title": "Change it",
+        "runner": name,
+        name: call.model_dump(mode="json", exclude_none=True),
+        "risk": "disruptive",
+        "approval": "one",
+        "timeout": "20s",
+        "before": kind.before,
+        "undo": kind.undo,
+        **changes,
+    }
+    document.pop("call", None)
+    return PlaybookStep.model_validate(document)
+
+
+async def was(step: PlaybookStep, runner: Runner[Any]) -> dict[str, str]:
+    """What the log knows of the world before the step, as its plan says it."""
+    if step.before is None:
+        return {}
+    ((_, look),) = step.before.calls()
+    looked = await runner.run(look, LONG)
+    assert isinstance(looked, Ran)
+    assert looked.succeeded, looked
+    values = values_of(step.before, looked.answer)
+    assert not isinstance(values, NotKnown), values
+    return values
+
+
+async def take_back(step: PlaybookStep, values: dict[str, str], runner: Runner[Any]) -> None:
+    undo = step.undo if step.before is None else undo_of(step, {}, values)
+    assert undo is not None
+    assert not isinstance(undo, NotKnown), undo
+    ((_, call),) = undo.calls()
+    assert verdict(await runner.run(call, LONG)) == (True, "as_expected")
+
+
+UNDONE = ("http", "command", "github", "sql", "aws")
+"""Runners whose steps name what takes them back."""
+
+
+@only(*UNDONE)
+async def test_a_step_that_is_done_and_undone_leaves_the_world_as_it_was(kind: Kind) -> None:
+    runner, step, before = kind.runner(), a_step(kind), await kind.state()
+    values = await was(step, runner)
+    assert verdict(await runner.run(called(kind.change), LONG)) == (True, "as_expected")
+    assert await kind.state() != before
+    await take_back(step, values, runner)
+    assert await kind.state() == before
+
+
+@only("http", "command", "github")
+async def test_a_step_of_which_nobody_heard_is_undone_as_exactly(kind: Kind) -> None:
+    runner, step, before = kind.runner(), a_step(kind), await kind.state()
+    values = await was(step, runner)
+    assert isinstance(await runner.run(await kind.lose(), SHORT), Lost)
+    assert await kind.state() != before
+    await take_back(step, values, runner)
+    assert await kind.state() == before
+
+
+@only(*UNDONE)
+async def test_an_undo_twice_is_an_undo_once(kind: Kind) -> None:
+    runner, step, before = kind.runner(), a_step(kind), await kind.state()
+    values = await was(step, runner)
+    await runner.run(called(kind.change), LONG)
+    await take_back(step, values, runner)
+    await take_back(step, values, runner)
+    assert await kind.state() == before
+
+
+RDS = ("rds", "describe-db-parameters", "--db-parameter-group-name", "shop")
+ZONE = ("--hosted-zone-id", "Z1")
+FASTER = json.dumps(
+    {
+        "Changes": [
+            {
+                "Action": "UPSERT",
+                "ResourceRecordSet": {"Name": "api.example.", "Type": "A", "TTL": 5},
+            }
+        ]
+    }
+)
+
+
+@only("aws")
+@pytest.mark.parametrize(
+    ("change", "look", "values", "undo"),
+    [
+        (
+            (
+                *("rds", "modify-db-parameter-group", "--db-parameter-group-name", "shop"),
+                *("--parameters", '[{"ParameterName": "max_connections", "ParameterValue": "9"}]'),
+            ),
+            (*RDS, "--query", "Parameters[?ParameterName=='max_connections']"),
+            {"parameters": ""},
+            (
+                *("rds", "modify-db-parameter-group", "--db-parameter-group-name", "shop"),
+                *("--parameters", '"${parameters}"'),
+            ),
+        ),
+        (
+            (
+                *("route53", "change-resource-record-sets", *ZONE, "--change-batch"),
+                FASTER,
+            ),
+            ("route53", "list-resource-record-sets", *ZONE),
+            {"record": "/ResourceRecordSets/0"},
+            (
+                *("route53", "change-resource-record-sets", *ZONE, "--change-batch"),
+                '{"Changes": [{"Action": "UPSERT", "ResourceRecordSet": "${record}"}]}',
+            ),
+        ),
+    ],
+    ids=["parameter group", "record set"],
+)
+async def test_what_aws_showed_before_is_written_back_whole(
+    kind: Kind,
+    change: tuple[str, ...],
+    look: tuple[str, ...],
+    values: dict[str, str],
+    undo: tuple[str, ...],
+) -> None:
+    call = AwsCall(profile="prod", args=change)
+    before = {"aws": {"profile": "prod", "args": look}, "values": values}
+    back = {"aws": {"profile": "prod", "args": undo}}
+    step = a_step(kind, call=call, before=before, undo=back)
+    runner, there = kind.runner(), await kind.state()
+    known = await was(step, runner)
+    assert verdict(await runner.run(call, LONG)) == (True, "as_expected")
+    assert await kind.state() != there
+    await take_back(step, known, runner)
+    assert await kind.state() == there
+
+
+@only("http", "sql", "aws")
+async def test_a_secret_that_stood_there_is_not_kept_for_an_undo(kind: Kind) -> None:
+    guarded = Guarded(kind.runner(), Redactor(secrets=[CANARY]))
+    looked = await guarded.run(called(kind.secret), LONG)
+    assert isinstance(looked, Ran)
+    assert CANARY not in looked.answer
+    step = a_step(kind)
+    assert step.before is not None
+    whole = step.before.model_copy(update={"values": {"all": ""}})
+    found = values_of(whole, looked.answer)
+    assert isinstance(found, NotKnown)
+    assert found.reason == "before_is_secret"
 
 
 @only(*KINDS)

@@ -41,7 +41,10 @@ NAMES = ("one", "two", "three", "four", "five")
 
 
 def five_steps() -> Policy:
-    """Five steps that change something, each looked at and each undone by a call of its own."""
+    """Five steps that change something, each looked at and each undone by a call of its own.
+
+    An undo is told what was there before its step.
+    """
 
     def call(path: str, method: str = "POST") -> dict[str, object]:
         return {"http": {"method": method, "endpoint": "ops", "path": path}}
@@ -56,7 +59,8 @@ def five_steps() -> Policy:
             "approval": "one",
             "timeout": "10s",
             "verify": call(f"/{name}", "GET"),
-            "undo": call(f"/undo/{name}"),
+            "before": {**call("/was", "GET"), "values": {"was": "/was"}},
+            "undo": call(f"/back/${{was}}/undo/{name}"),
         }
         for name in NAMES
     ]
@@ -89,6 +93,7 @@ async def a_life(
         if one.name != "escalation-timer"
     ]
     system = System(policies=[published(policy)], services=services, partitions=1)
+    system.world.answers["GET ops/was"] = ran(answer='{"was": "so"}')
     if fails:
         system.world.answers["GET ops/five"] = ran(good=False)
     steps = 0
@@ -129,6 +134,7 @@ def what_is_wrong(system: System) -> list[str]:
     wrong = [*run_twice(system), *unfinished([state])]
     done = Counter(effect.what for effect in system.world.effects if effect.changes)
     wrong += [f"{what} happened {times} times" for what, times in done.items() if times > 1]
+    wrong += [f"{what} is no way back" for what in done if "undo" in what and "/so/" not in what]
     return wrong + untold(system, state)
 
 

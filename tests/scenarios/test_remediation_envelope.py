@@ -319,13 +319,7 @@ async def test_a_process_that_died_while_a_step_ran_leaves_it_in_doubt_looked_at
     system.system.world.hang.add("POST ops/restart")
     system.at(minutes=0).push(DOWN)
     system.at(minutes=1).approve("restart", by="alice")
-
-    async def die() -> None:
-        actor = system.system.instances["remediation-1"].actor
-        assert actor is not None
-        system.system.kill(actor)
-
-    system.at(minutes=1.1).do("remediation dies", die)
+    system.at(minutes=1.1).do("remediation dies", lambda: die(system))
     await system.play(until=minutes(60))
     assert did(system) == ["POST ops/restart"]
     found = step(system)
@@ -500,6 +494,116 @@ async def test_what_is_not_verified_in_time_is_undone_with_all_before_it_the_las
     assert len(told(system)) == 1
 
 
+TOLD: dict[str, Any] = {
+    "before": {**looks("/limit"), "values": {"rps": "/rps"}},
+    "undo": {
+        "http": {
+            "method": "POST",
+            "endpoint": "ops",
+            "path": "/limit",
+            "body": '{"rps": "${rps}"}',
+        }
+    },
+}
+
+
+def limited_to(system: Timeline, answer: str) -> None:
+    system.system.world.answers["GET ops/limit"] = ran(answer=answer)
+
+
+async def die(system: Timeline) -> None:
+    actor = system.system.instances["remediation-1"].actor
+    assert actor is not None
+    system.system.kill(actor)
+
+
+@scenario(fixing(a_step(verify=looks("/bad"), **TOLD)))
+async def test_an_undo_puts_back_what_the_plan_found_before_the_step(system: Timeline) -> None:
+    limited_to(system, '{"rps": 500}')
+    system.system.world.answers["GET ops/bad"] = POORLY
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=1).approve("restart", by="alice")
+    await system.play(until=minutes(10))
+    plan = step(system).plan
+    assert plan is not None
+    assert plan.before == {"rps": "500"}
+    assert "before: rps is 500" in plan.state
+    assert did(system) == ["POST ops/restart", 'POST ops/limit body={"rps": 500}']
+    assert step(system).status is StepStatus.ROLLED_BACK
+
+
+@scenario(fixing(a_step(**TOLD)))
+async def test_a_step_that_nobody_heard_the_end_of_is_taken_back_as_exactly(
+    system: Timeline,
+) -> None:
+    limited_to(system, '{"rps": 500}')
+    system.system.world.hang.add("POST ops/restart")
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=1).approve("restart", by="alice")
+    system.at(minutes=1.1).do("remediation dies", lambda: die(system))
+    answer(system, 5, "settle", step="restart", done=True)
+    answer(system, 6, "abort", reason="it was no help")
+    await system.play(until=minutes(10))
+    assert did(system) == ["POST ops/restart", 'POST ops/limit body={"rps": 500}']
+    assert step(system).status is StepStatus.ROLLED_BACK
+
+
+@scenario(fixing(a_step()))
+async def test_a_runner_that_died_is_taken_back_by_what_its_plan_said(system: Timeline) -> None:
+    world = system.system.world
+    world.before["POST ops/restart"] = {"replicas": "3"}
+    world.hang.add("POST ops/restart")
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=1).approve("restart", by="alice")
+    system.at(minutes=1.1).do("remediation dies", lambda: die(system))
+    answer(system, 5, "settle", step="restart", done=True)
+    answer(system, 6, "abort", reason="it was no help")
+    await system.play(until=minutes(10))
+    assert did(system) == ["POST ops/restart", "put back POST ops/restart: replicas=3"]
+
+
+@scenario(fixing(a_step(**TOLD)))
+async def test_what_stands_there_otherwise_at_the_moment_of_running_is_another_plan(
+    system: Timeline,
+) -> None:
+    limited_to(system, '{"rps": 500}')
+    system.at(minutes=0).push(DOWN)
+
+    async def change() -> None:
+        limited_to(system, '{"rps": 600}')
+
+    system.at(minutes=1).do("somebody sets 600", change)
+    system.at(minutes=2).approve("restart", by="alice")
+    await system.play(until=minutes(5))
+    assert (did(system), holds(system)) == ([], ["world_changed"])
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (ran(answer="{}"), "before_not_found"),
+        (ran(answer='{"rps": "[redacted]"}'), "before_is_secret"),
+        (ran(answer=f'{{"rps": "{"9" * 20_000}"}}'), "before_too_large"),
+        (POORLY, "before_not_seen"),
+    ],
+)
+def test_a_step_is_a_persons_where_nobody_could_put_back_what_was_there(
+    found: Any, why: str
+) -> None:
+    @scenario(fixing(a_step(**TOLD)))
+    async def day(system: Timeline) -> None:
+        system.system.world.answers["GET ops/limit"] = found
+        system.at(minutes=0).push(DOWN)
+        system.at(minutes=1).approve("restart", by="alice")
+        await system.play(until=minutes(5))
+        plan = step(system).plan
+        assert plan is not None
+        assert plan.refused == why
+        assert did(system) == []
+
+    day()
+
+
 @scenario(fixing(*CHAIN))
 async def test_an_undo_that_fails_is_named_and_the_rest_is_undone_all_the_same(
     system: Timeline,
@@ -668,3 +772,16 @@ async def test_a_label_that_is_not_what_the_step_takes_leaves_it_to_a_person(
     await system.play(until=minutes(3))
     assert did(system) == []
     assert step(system).reason == "done_by_hand"
+
+
+@scenario(fixing(a_step()))
+async def test_the_page_is_on_its_way_before_anything_is_proposed(system: Timeline) -> None:
+    system.at(minutes=0).push(DOWN)
+    await system.play(until=minutes(1))
+    told = [
+        decode(record).fact.TYPE
+        for record in system.system.log.records("incidents")
+        if decode(record).subject == system.incident().incident
+    ]
+    proposed = told.index(facts.RemediationProposed.TYPE)
+    assert facts.NotificationDelivered.TYPE in told[:proposed]

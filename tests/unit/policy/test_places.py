@@ -100,7 +100,7 @@ def test_in_promql_it_is_the_value_of_one_label(value: str) -> None:
         r'sum\(up\{region=("(?:[^"\\\n]|\\.)*"),job="a"\}\) > 0', done["query"], re.DOTALL
     )
     assert found is not None
-    assert ast.literal_eval(found[1].replace("\r", "\\r").replace("\0", "\\0")) == value
+    assert ast.literal_eval(found[1].replace("\r", "\\r").replace("\0", "\\x00")) == value
 
 
 @given(VALUES.filter(lambda value: is_text(value) and "\n" not in value))
@@ -109,7 +109,7 @@ def test_in_a_regular_expression_of_promql_it_matches_itself_only(value: str) ->
     assert done is not None
     found = re.fullmatch(r"up\{pod=~('(?:[^'\\\n]|\\.)*')\}", done["query"], re.DOTALL)
     assert found is not None
-    pattern = ast.literal_eval(found[1].replace("\r", "\\r").replace("\0", "\\0"))
+    pattern = ast.literal_eval(found[1].replace("\r", "\\r").replace("\0", "\\x00"))
     compiled = compile_pattern(pattern)
     assert compiled.fits(f"api-{value}")
     assert not compiled.fits(f"api-{value}x")

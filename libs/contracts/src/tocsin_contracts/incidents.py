@@ -720,6 +720,7 @@ class RemediationStepPlanned(IncidentFact):
         share: Part of all there are of the kind, from 0 to 1, where that can be said.
         fingerprint: Differs once the world no longer looks as it was planned upon.
         refused: Why no machine can do it, as one `snake_case` word; a person then does.
+        before: What an exact undo needs to know of the world as it is.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents.remediation_step_planned.v1"
@@ -736,6 +737,7 @@ class RemediationStepPlanned(IncidentFact):
     fingerprint: str = ""
     refused: str = ""
     detail: Annotated[str, Field(max_length=20_000)] = ""
+    before: dict[str, str] = Field(default_factory=dict)
 
 
 class RemediationApproved(IncidentFact):

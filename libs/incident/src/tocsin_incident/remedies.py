@@ -133,6 +133,7 @@ def _planned(
         fingerprint=fact.fingerprint,
         refused=fact.refused,
         detail=fact.detail,
+        before=fact.before,
     )
     changes: dict[str, object] = {"plan": plan, "hold": None}
     same = held.plan is not None and _as_approved(held.plan, plan)
@@ -243,6 +244,8 @@ def _settled(state: IncidentState, event: Event[Fact], fact: facts.RemediationSe
             "succeeded": True,
             "reason": "settled_by_hand",
             "finished_at": event.occurred_at,
+            # Whatever ran it did not live to say what it changed; the plan said it before.
+            "changed": held.plan.before if held.plan is not None else {},
         }
     return _step(state, remediation, fact.step, changes, status=status, tell=())
 

@@ -163,6 +163,7 @@ class StepPlan(Value):
     fingerprint: str = ""
     refused: str = ""
     detail: str = ""
+    before: dict[str, str] = Field(default_factory=dict)
 
 
 class Approval(Value):

@@ -20,7 +20,13 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarstring import FoldedScalarString, LiteralScalarString
 
 from tocsin_policy.document import Policy
-from tocsin_policy.references import Finding, Location, findings, nearest, reach_findings
+from tocsin_policy.references import (
+    Finding,
+    Location,
+    findings,
+    nearest,
+    reach_findings,
+)
 
 T = TypeVar("T")
 _Marks = CommentedMap | CommentedSeq

@@ -1,8 +1,9 @@
 """Where a parameter's value may stand in a call, and how it is quoted there.
 
-A value is always a value: a segment of a path, a string of JSON, a label's value in PromQL, a bound
-parameter of SQL, a literal part of a glob, one argument of a program. A place where it could be
-more is refused when the policy is loaded; a value that would be more is refused when it comes.
+A value is always a value, whether an alert brought it or an answer that is to be put back: a
+segment of a path, a string of JSON, a label's value in PromQL, a bound parameter of SQL, a literal
+part of a glob, one argument of a program. A place where it could be more is refused when the policy
+is loaded; a value that would be more is refused when it comes.
 What was put in is never looked at again.
 """
 
@@ -38,7 +39,9 @@ _READ_ELSEWHERE = ("@", "-", "file://", "fileb://")
 _SHORTHAND = frozenset(",={}[]\"'")
 """What has a meaning inside an argument such as `Name=a,Value=b`."""
 
-Values = Mapping[str, str]
+Values = Mapping[str, Any]
+"""What goes into places, by name: text, or whatever JSON holds."""
+
 Fields = dict[str, Any]
 
 
@@ -134,9 +137,15 @@ def _sql(fields: Fields, values: Values) -> Fields:
     numbers = {name: number for number, name in enumerate(names, start=1)}
     done: Fields = {
         "statement": PLACEHOLDER.sub(lambda place: f"${numbers[place[1]]}::text", statement),
-        "bound": [_value(values, name) for name in names],
+        "bound": [_bound(values, name) for name in names],
     }
     return _nowhere_else(fields | done, fields, done)
+
+
+def _bound(values: Values, name: str) -> str:
+    value = values.get(name)
+    # A server reads a document from its text: `${rows}::jsonb`.
+    return json.dumps(value) if isinstance(value, (dict, list)) else _value(values, name)
 
 
 def _redis(fields: Fields, values: Values) -> Fields:
@@ -192,9 +201,15 @@ _PLACED: Mapping[str, Callable[[Fields, Values], Fields]] = {
 
 
 def _value(values: Values, name: str) -> str:
+    """A value as text; what is no text is as JSON writes it, and only if it is one value."""
     if name not in values:
         raise ValueError(f"no value for {name}")
-    return values[name]
+    value = values[name]
+    if isinstance(value, str):
+        return value
+    if value is None or isinstance(value, (dict, list)):
+        raise ValueError(f"{name} is more than one value, or none")
+    return json.dumps(value)
 
 
 def _each(text: str, values: Values, how: Callable[[str], str]) -> str:
@@ -209,7 +224,7 @@ def _segment(value: str) -> str:
 
 
 def _argument(arg: str, values: Values) -> str:
-    if arg.lstrip().startswith(("{", "[")):
+    if arg.lstrip().startswith(("{", "[", '"')):
         return _json(arg, values)
 
     def put(value: str) -> str:
@@ -234,6 +249,10 @@ def _json(text: str, values: Values) -> str:
 
 def _strings(part: Any, values: Values) -> Any:  # noqa: ANN401 - whatever JSON holds
     if isinstance(part, str):
+        # A place that is all of a string takes a value as it is: a number stays one.
+        whole = PLACEHOLDER.fullmatch(part)
+        if whole is not None and not isinstance(values.get(whole[1], ""), str):
+            return values[whole[1]]
         return _each(part, values, str)
     if isinstance(part, list):
         return [_strings(one, values) for one in part]

@@ -7,7 +7,7 @@ incident brings (a label) can only fill a `parameter`, which is typed and bounde
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
@@ -147,11 +147,19 @@ class RedisCall(Part):
         return self
 
 
+_AWS_LOOKS = ("describe-", "get-", "head-", "list-", "lookup-", "ls", "tail", "wait", "search-")
+
+
 class AwsCall(Part):
     """Arguments for the AWS command line: service, operation, options."""
 
     profile: Name = "default"
     args: Annotated[tuple[_Value, ...], Field(min_length=2)]
+
+    @property
+    def looks(self) -> bool:
+        """Whether the operation only reads, by how AWS names operations."""
+        return self.args[1].startswith(_AWS_LOOKS)
 
 
 class PrometheusCall(Part):
@@ -216,6 +224,52 @@ class Call(_Calls):
         if len(self.calls()) + (self.alert_cleared is not None) != 1:
             raise ValueError(f"name exactly one of {', '.join(RUNNERS)} and alert_cleared")
         return self
+
+
+ValueName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+"""Name of a place in a call: of a parameter, or of a value that was there before."""
+
+_Pointer = Annotated[str, Field(pattern=r"^(/.*)?$", max_length=500)]
+
+
+class Before(_Calls):
+    """What an undo has to know, looked up when the step is planned and kept in the log.
+
+    One look by `http`, `command`, `sql` or `aws`. Its answer is read as JSON, that of SQL is a list
+    of rows; an answer that is no JSON is one text.
+
+    Attributes:
+        values: Name of a place in `undo` -> where its value stands in the answer, as a JSON
+            pointer (RFC 6901); an empty one is all of it.
+    """
+
+    values: Annotated[dict[ValueName, _Pointer], Field(min_length=1, max_length=20)]
+
+    @model_validator(mode="after")
+    def _is_one_look(self) -> Self:
+        named = [runner for runner, _ in self.calls()]
+        if len(named) != 1 or named[0] not in _TELLING:
+            raise ValueError(f"name exactly one of {', '.join(_TELLING)}")
+        changes = (
+            (self.http is not None and self.http.method != "GET")
+            or (self.sql is not None and self.sql.writes)
+            or (self.aws is not None and not self.aws.looks)
+        )
+        if changes:
+            raise ValueError("what was there before is looked up by what changes nothing")
+        return self
+
+
+_TELLING = ("http", "command", "sql", "aws")
+"""Runners whose answer to a look has values in it."""
+
+EXACT = frozenset(
+    {
+        *("rollout_restart", "rollout_undo", "scale", "annotate", "patch_config_map", "set_env"),
+        *("set_resources", "isolate", "restore_network", "cordon", "drain"),
+    }
+)
+"""Actions on Kubernetes that remember what they changed, and put exactly that back."""
 
 
 class Parameter(Part):
@@ -305,15 +359,15 @@ class PlaybookStep(_Calls):
         verify: How to see that it worked.
         verify_within: Time until that shows; absent means `timeout`.
         undo: What takes it back, where the runner cannot put back exactly what it changed.
+        before: What `undo` has to know of the world before the step.
+        irreversible: Nothing takes it back, and whoever approves it knows.
         detail: For the person who does it, or agrees to it.
     """
 
     id: Name
     title: Line
     runner: Runner
-    parameters: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Parameter] = Field(
-        default_factory=dict
-    )
+    parameters: dict[ValueName, Parameter] = Field(default_factory=dict)
     risk: Risk
     approval: Approval | dict[Name, Approval]
     approvers: tuple[TargetText, ...] = ()
@@ -323,6 +377,8 @@ class PlaybookStep(_Calls):
     verify: Call | None = None
     verify_within: Duration | None = None
     undo: Call | None = None
+    before: Before | None = None
+    irreversible: Literal[True] | None = None
     detail: Text = ""
 
     @model_validator(mode="after")
@@ -348,29 +404,50 @@ class PlaybookStep(_Calls):
         return self.approval
 
     @model_validator(mode="after")
+    def _is_taken_back_by_one_means(self) -> Self:
+        if self.irreversible and self.undo is not None:
+            raise ValueError("a step with an undo is not irreversible")
+        if self.before is None:
+            return self
+        if self.runner in {"kubernetes", "manual"}:
+            raise ValueError(f"a {self.runner} step has no before: it remembers by itself")
+        twice = sorted(set(self.before.values) & set(self.parameters))
+        if twice:
+            raise ValueError(f"both a parameter and a value before: {', '.join(twice)}")
+        unused = sorted(set(self.before.values) - set(_places_of(self.undo)))
+        if unused:
+            raise ValueError(f"no undo uses what was there before: {', '.join(unused)}")
+        return self
+
+    @model_validator(mode="after")
     def _fills_what_it_names(self) -> Self:
-        named = set(self.placeholders())
-        unknown = sorted(named - set(self.parameters))
+        known_to_undo = set(self.before.values) if self.before is not None else set()
+        asked = {name for part in (self, self.verify, self.before) for name in _places_of(part)}
+        asked |= set(_places_of(self.undo)) - known_to_undo
+        unknown = sorted(asked - set(self.parameters))
         if unknown:
             raise ValueError(f"no parameter is named {', '.join(unknown)}")
-        unused = sorted(set(self.parameters) - named)
+        unused = sorted(set(self.parameters) - asked)
         if unused:
             raise ValueError(f"no call uses the parameter {', '.join(unused)}")
         return self
 
     @model_validator(mode="after")
     def _takes_values_only_as_values(self) -> Self:
-        for part in (self, self.verify, self.undo):
+        for part in (self, self.verify, self.undo, self.before):
             for runner, call in () if part is None else part.calls():
                 structure(runner, call.model_dump(mode="json", exclude_none=True))
         return self
 
-    def placeholders(self) -> Iterator[str]:
-        """Names of the parameters its calls use, as often as they use them."""
-        texts = [call.model_dump_json() for _, call in self.calls()]
-        texts += [part.model_dump_json() for part in (self.verify, self.undo) if part is not None]
-        for text in texts:
-            yield from PLACEHOLDER.findall(text)
+    @property
+    def takes_itself_back(self) -> bool:
+        """Whether its runner knows what it changed, and puts exactly that back."""
+        return self.kubernetes is not None and self.kubernetes.action in EXACT
+
+
+def _places_of(part: _Calls | None) -> list[str]:
+    calls = part.calls() if part is not None else ()
+    return [name for _, call in calls for name in PLACEHOLDER.findall(call.model_dump_json())]
 
 
 class Playbook(Part):

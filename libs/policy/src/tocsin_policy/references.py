@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tocsin_policy.classification import classify
 from tocsin_policy.document import Contact, Hours, Means, Policy
 from tocsin_policy.heartbeats import SILENT_KINDS, heartbeat_alert
-from tocsin_policy.playbooks import DEFAULT, AnyCall, Call, Envelope, PlaybookStep
+from tocsin_policy.playbooks import DEFAULT, AnyCall, Before, Call, Envelope, PlaybookStep
 from tocsin_policy.templates import (
     DEFAULTS,
     PURPOSES,
@@ -87,6 +87,24 @@ def reach_findings(policy: Policy) -> Iterator[Finding]:
         held = policy.contacts.get(name)
         if kind == "contact" and held is not None and not held.channels:
             yield Finding(("last_resort", index), f"{name!r} has no channel: nothing reaches it")
+
+
+def undo_findings(policy: Policy) -> Iterator[Finding]:
+    """Steps of a machine that change something and say nothing of how that is taken back.
+
+    Asked of a file only, as `reach_findings` is.
+    """
+    for name, playbook in policy.playbooks.items():
+        for index, step in enumerate(playbook.steps):
+            where: Location = ("playbooks", name, "steps", index)
+            if step.runner == "manual" or step.risk not in {"disruptive", "destructive"}:
+                continue
+            if step.undo is None and not step.takes_itself_back and not step.irreversible:
+                why = f"nothing says how {step.id!r} is taken back"
+                yield Finding(where, why, "name an undo:, or say irreversible: true")
+            emptied = step.redis is not None and step.redis.action == "flush_database"
+            if emptied and step.risk != "destructive":
+                yield Finding((*where, "risk"), "no undo fills a database again", "destructive")
 
 
 def _all(policy: Policy) -> Iterator[Finding]:
@@ -385,7 +403,7 @@ def _approval(policy: Policy, step: PlaybookStep, where: Location) -> Iterator[F
 def _calls(step: PlaybookStep, where: Location) -> Iterator[tuple[Location, str, AnyCall]]:
     for runner, call in step.calls():
         yield where, runner, call
-    for part in ("verify", "undo"):
-        held: Call | None = getattr(step, part)
+    for part in ("verify", "undo", "before"):
+        held: Call | Before | None = getattr(step, part)
         for runner, call in held.calls() if held is not None else ():
             yield (*where, part), runner, call

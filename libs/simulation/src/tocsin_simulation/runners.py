@@ -50,6 +50,7 @@ class World:
         looks: What stands at each target, by its text; a plan tells one world from another by it.
         plans_in: How long a plan takes.
         pods: How much each call touches, by its text.
+        before: What a plan of a call says an undo needs to know, by its text.
         runners: A runner for each kind of call.
     """
 
@@ -60,6 +61,7 @@ class World:
         self.looks: dict[str, str] = {}
         self.plans_in = timedelta()
         self.pods: dict[str, int] = {}
+        self.before: dict[str, Mapping[str, str]] = {}
         self.happened: list[Callable[[Effect], None]] = []
         self.runners: Mapping[str, Runner[Any]] = {name: _Runner(self, name) for name in RUNNERS}
         self._clock = clock
@@ -95,10 +97,12 @@ class World:
             await self._clock.sleep(duration)
 
 
-def ran(*, good: bool = True, reason: str = "", output: str = "ok", **changed: str) -> Ran:
+def ran(
+    *, good: bool = True, reason: str = "", output: str = "ok", answer: str = "", **changed: str
+) -> Ran:
     """An outcome, for a test to have a call answer; keyword arguments are what it changed."""
     said = reason or ("as_expected" if good else "not_as_expected")
-    return Ran(good, said, evidence(output, timedelta()), changed)
+    return Ran(good, said, evidence(output, timedelta()), changed, answer)
 
 
 def target_of(runner: str, call: AnyCall) -> str:
@@ -150,6 +154,7 @@ class _Runner:
             diff=what,
             pods=self._world.pods.get(what, 1),
             fingerprint=looks,
+            before=self._world.before.get(what, {}),
         )
 
     async def run(self, call: AnyCall, timeout: timedelta) -> Ran | Lost:

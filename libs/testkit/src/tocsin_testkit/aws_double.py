@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,10 @@ _OPERATIONS: dict[tuple[str, str], tuple[set[str], set[str]]] = {
         {"--db-instance-class", "--apply-immediately"},
     ),
     ("rds", "promote-read-replica"): ({"--db-instance-identifier"}, set()),
+    ("rds", "describe-db-parameters"): ({"--db-parameter-group-name"}, {"--query"}),
+    ("rds", "modify-db-parameter-group"): ({"--db-parameter-group-name", "--parameters"}, set()),
+    ("route53", "list-resource-record-sets"): ({"--hosted-zone-id"}, set()),
+    ("route53", "change-resource-record-sets"): ({"--hosted-zone-id", "--change-batch"}, set()),
     ("ec2", "describe-instances"): ({"--instance-ids"}, set()),
     ("ec2", "reboot-instances"): ({"--instance-ids"}, {"--dry-run"}),
     ("sts", "get-caller-identity"): (set(), set()),
@@ -81,6 +86,43 @@ def _modify(account: dict[str, Any], options: dict[str, str]) -> None:
     print("{}")  # noqa: T201
 
 
+def _parameters(account: dict[str, Any], options: dict[str, str]) -> None:
+    group = account["parameters"][options["--db-parameter-group-name"]]
+    found: object = [
+        {"ParameterName": name, "ParameterValue": value} for name, value in sorted(group.items())
+    ]
+    # Of JMESPath, what picks one parameter by its name.
+    asked = re.fullmatch(r"Parameters\[\?ParameterName=='(\w+)'\]", options.get("--query", ""))
+    if asked is None:
+        found = {"Parameters": found}
+    else:
+        found = [{"ParameterName": asked[1], "ParameterValue": group[asked[1]]}]
+    print(json.dumps(found))  # noqa: T201
+
+
+def _set_parameters(account: dict[str, Any], options: dict[str, str]) -> None:
+    for each in json.loads(options["--parameters"]):
+        name, value = each["ParameterName"], each["ParameterValue"]
+        account["parameters"][options["--db-parameter-group-name"]][name] = value
+    account["changes"] += 1
+    print("{}")  # noqa: T201
+
+
+def _records(account: dict[str, Any], options: dict[str, str]) -> None:
+    print(json.dumps({"ResourceRecordSets": account["zones"][options["--hosted-zone-id"]]}))  # noqa: T201
+
+
+def _change_records(account: dict[str, Any], options: dict[str, str]) -> None:
+    zone = account["zones"][options["--hosted-zone-id"]]
+    for change in json.loads(options["--change-batch"])["Changes"]:
+        wanted = change["ResourceRecordSet"]
+        zone[:] = [each for each in zone if each["Name"] != wanted["Name"]]
+        if change["Action"] == "UPSERT":
+            zone.append(wanted)
+    account["changes"] += 1
+    print("{}")  # noqa: T201
+
+
 def _reboot(account: dict[str, Any], options: dict[str, str]) -> None:
     if "--dry-run" in options:
         _refuse("DryRunOperation", "RebootInstances", "Request would have succeeded")
@@ -103,6 +145,10 @@ _ANSWERS: dict[tuple[str, str], Callable[[dict[str, Any], dict[str, str]], None]
     ("rds", "describe-db-instances"): _describe,
     ("rds", "modify-db-instance"): _modify,
     ("rds", "promote-read-replica"): _modify,
+    ("rds", "describe-db-parameters"): _parameters,
+    ("rds", "modify-db-parameter-group"): _set_parameters,
+    ("route53", "list-resource-record-sets"): _records,
+    ("route53", "change-resource-record-sets"): _change_records,
     ("ec2", "reboot-instances"): _reboot,
     ("sts", "get-caller-identity"): _identity,
 }

@@ -7,6 +7,7 @@ there should be: they share no rule with the services.
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -26,7 +27,7 @@ from tocsin_contracts.incidents import (
 )
 from tocsin_contracts.silences import SilenceCreated
 from tocsin_incident import Book, IncidentState, Status, fold, state_bytes
-from tocsin_incident.state import NotificationStatus, StepStatus
+from tocsin_incident.state import NotificationStatus, Step, StepStatus
 from tocsin_runtime.events import decode
 from tocsin_runtime.records import Record
 from tocsin_simulation.channels import Providers
@@ -342,7 +343,7 @@ def run_twice(system: System) -> list[str]:
         for step in held.steps
     }
     undos = {
-        (held.remediation, step.proposed.step): step.proposed.undo
+        (held.remediation, step.proposed.step): _undo_of(step)
         for state in system.incidents().values()
         for held in state.remediations.values()
         for step in held.steps
@@ -361,6 +362,16 @@ def run_twice(system: System) -> list[str]:
         for what, times in happened.items()
         if times > len(started[what])
     ]
+
+
+def _undo_of(step: Step) -> str:
+    """The undo as it is called, with what the plan found before the step."""
+    text = step.proposed.undo
+    for name, value in step.plan.before.items() if step.plan is not None else ():
+        if f"${{{name}}}" in text:
+            text = text.replace(f'"${{{name}}}"', value)
+            text = text.replace(f"${{{name}}}", str(json.loads(value)))
+    return text
 
 
 def strayed(system: System) -> list[str]:

@@ -27,6 +27,7 @@ from remediation.domain.envelope import (
 )
 from remediation.domain.filling import filled
 from remediation.domain.plan import Lost, Planned, Ran, evidence
+from remediation.domain.undoing import NotKnown, kept_of, remembering, undo_of, values_of
 from remediation.ports import Runner
 from tocsin_casebook import Casebook, Freezes, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
@@ -50,6 +51,10 @@ MOST_TARGETS = 200
 
 GRACE = timedelta(seconds=30)
 """What a runner may take beyond its own time limit before nobody waits for it any longer."""
+
+GIVES_WAY = timedelta(milliseconds=250)
+"""How old an opening is before it is looked at. On a machine that all services share, planning and
+proposing would take the very moments in which somebody is paged."""
 
 FREED = {"frozen": "thawed", "target_taken": "target_free"}
 """Holds that end because something else ends, and what is said then."""
@@ -155,7 +160,16 @@ class Remediator:
 
     async def handle(self, batch: Sequence[Record]) -> None:
         """Fold, propose and start; effects follow when their starts come back."""
+        await self._let_pages_pass(batch)
         await self.reconciler.handle(batch)
+
+    async def _let_pages_pass(self, batch: Sequence[Record]) -> None:
+        opening = facts.Opened.TYPE.encode()
+        opened = [r.recorded_at for r in batch if r.header("ce_type") == opening]
+        if opened:
+            wait = max(opened) + GIVES_WAY - self._clock.now()
+            # Never longer, however the broker's clock goes.
+            await self._clock.sleep(min(wait, GIVES_WAY))
 
     async def run(self) -> None:
         """Run steps, for ever."""
@@ -341,7 +355,7 @@ class Remediator:
     async def _planned(
         self, definition: PlaybookStep, remediation: Remediation, number: int
     ) -> facts.RemediationStepPlanned:
-        made = await self._ask_plan(definition)
+        made = await self._made(definition, remediation)
         place = {"remediation": remediation.remediation, "step": definition.id, "plan": number}
         if isinstance(made, Ran):
             return facts.RemediationStepPlanned.model_validate(
@@ -362,7 +376,29 @@ class Remediator:
             pods=made.pods,
             share=made.share,
             fingerprint=made.fingerprint,
+            before=dict(made.before),
         )
+
+    async def _made(self, definition: PlaybookStep, remediation: Remediation) -> Planned | Ran:
+        """The runner's plan, with what the step's undo has to know."""
+        made = await self._ask_plan(definition)
+        if isinstance(made, Ran) or definition.before is None:
+            return made
+        looked: Ran | Lost = _failed("nothing_to_run", "the step names no look")
+        for name, call in definition.before.calls():
+            looked = await self._do(name, call, definition.timeout)
+        if isinstance(looked, Lost) or not looked.succeeded:
+            told = looked.reason if isinstance(looked, Lost) else looked.evidence.output
+            return _failed("before_not_seen", f"{looked.reason}: {told}")
+        values = values_of(definition.before, looked.answer)
+        if isinstance(values, NotKnown):
+            return _failed(values.reason, values.detail)
+        step = remediation.step(definition.id)
+        parameters = step.proposed.parameters if step is not None else {}
+        undo = undo_of(definition, parameters, values)
+        if isinstance(undo, NotKnown):
+            return _failed(undo.reason, undo.detail)
+        return remembering(made, values)
 
     async def _ask_plan(self, definition: PlaybookStep) -> Planned | Ran:
         for name, call in definition.calls():
@@ -453,6 +489,8 @@ class Remediator:
         if isinstance(outcome, Lost):
             fact = self._in_doubt(found, outcome)
         else:
+            declared = found.definition is not None and found.definition.before is not None
+            before = found.step.plan.before if declared and found.step.plan is not None else {}
             fact = facts.RemediationStepFinished(
                 remediation=remediation,
                 step=step,
@@ -460,7 +498,7 @@ class Remediator:
                 succeeded=outcome.succeeded,
                 reason=outcome.reason,
                 evidence=outcome.evidence,
-                changed=dict(outcome.changed),
+                changed=dict(kept_of(outcome, before)),
             )
         await self._write(found.state.incident, fact)
 
@@ -509,7 +547,7 @@ class Remediator:
         await self._write(found.state.incident, fact)
 
     async def _undo(self, task: Task, found: Found) -> None:
-        """Take back what a step did: exactly, where the runner can, else as the playbook says."""
+        """Take back what a step did: exactly where that is known, else as the playbook says."""
         del task
         held = self._forbids_undo(found)
         if held is not None:
@@ -546,16 +584,28 @@ class Remediator:
         outcome: Ran | Lost = _failed("no_undo", "the policy in force has no such step")
         if definition is None:
             return outcome
-        for name, call in definition.calls() if changed else ():
+        undo = definition.undo
+        if definition.before is not None:
+            whole = undo_of(definition, found.step.proposed.parameters, changed)
+            if isinstance(whole, NotKnown):
+                return _failed(whole.reason, whole.detail)
+            undo = whole
+        elif changed:
+            outcome = await self._put_back(definition, changed)
+        if undo is None or isinstance(outcome, Lost) or outcome.reason != "no_undo":
+            return outcome
+        for name, call in undo.calls():
+            outcome = await self._do(name, call, definition.timeout)
+        return outcome
+
+    async def _put_back(self, definition: PlaybookStep, changed: Mapping[str, str]) -> Ran | Lost:
+        outcome: Ran | Lost = _failed("no_undo", "the step names no call")
+        for name, call in definition.calls():
             runner = self._runners.get(name)
             if runner is None:
                 return _no_runner(name)
             timeout = definition.timeout
             outcome = await _in_time(runner.undo(call, changed, timeout), timeout)
-        if definition.undo is None or isinstance(outcome, Lost) or outcome.reason != "no_undo":
-            return outcome
-        for name, call in definition.undo.calls():
-            outcome = await self._do(name, call, definition.timeout)
         return outcome
 
     async def _release(self, found: Found) -> None:

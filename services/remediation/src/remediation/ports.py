@@ -21,7 +21,11 @@ class Runner(Protocol[C_contra]):
     """
 
     async def plan(self, call: C_contra, timeout: timedelta) -> Planned | Ran:
-        """What `run` would do to the world as it is; a failed `Ran` says why not."""
+        """What `run` would do to the world as it is; a failed `Ran` says why not.
+
+        Holds what `undo` needs to know wherever that can be known now: it is in the log before
+        the call has any effect.
+        """
         ...
 
     async def run(self, call: C_contra, timeout: timedelta) -> Ran | Lost:
@@ -35,7 +39,7 @@ class Runner(Protocol[C_contra]):
     async def undo(
         self, call: C_contra, changed: Mapping[str, str], timeout: timedelta
     ) -> Ran | Lost:
-        """Put back what a `run` of this call said it `changed`.
+        """Put back what a `run` of this call said it `changed` or, unheard, was planned to.
 
         A call that cannot be taken back answers a failed `Ran` with reason `no_undo`.
         """

@@ -12,7 +12,6 @@ from tocsin_policy import AwsCall
 from tocsin_runtime.ports import Clock
 
 _PROGRAM = "aws"
-_LOOKS = ("describe-", "get-", "head-", "list-", "lookup-", "ls", "tail", "wait", "search-")
 _DRY = {"ec2": "--dry-run", "s3": "--dryrun"}
 """Services whose every changing operation can be tried without doing it."""
 _S3_DRY = frozenset({"cp", "mv", "rm", "sync"})
@@ -90,7 +89,7 @@ class AwsRunner:
         if call.profile not in self._profiles:
             return _no_profile(call)
         shown = " ".join(("aws", *call.args))
-        if looks(call):
+        if call.looks:
             return Planned(state=shown, fingerprint=fingerprint(shown))
         tried = _tried(call)
         if tried is not None:
@@ -113,11 +112,11 @@ class AwsRunner:
 
     async def run(self, call: AwsCall, timeout: timedelta) -> Ran | Lost:
         """Run it once."""
-        return await self._run(call, call.args, timeout, reads=looks(call))
+        return await self._run(call, call.args, timeout, reads=call.looks)
 
     async def verify(self, call: AwsCall, timeout: timedelta) -> Ran | Lost:
         """Run it until it succeeds; only an operation that reads may be run."""
-        if not looks(call):
+        if not call.looks:
             return failed("not_a_look", f"{' '.join(call.args[:2])} changes something")
         return await until(
             lambda left: self.run(call, left), timeout, self._clock, self._look_every
@@ -165,11 +164,6 @@ class AwsRunner:
                 return _judged(code, output, timer.took(), reads=reads)
 
 
-def looks(call: AwsCall) -> bool:
-    """Whether an operation only reads, by how AWS names operations."""
-    return call.args[1].startswith(_LOOKS)
-
-
 def _tried(call: AwsCall) -> tuple[str, ...] | None:
     service, operation = call.args[:2]
     if service not in _DRY or (service == "s3" and operation not in _S3_DRY):
@@ -205,7 +199,8 @@ def _judged(code: int, output: str, took: timedelta, *, reads: bool) -> Ran | Lo
         # Killed, half of a transfer, or an answer that never came.
         return Lost(f"exit_{code}" if code > 0 else "killed")
     shown = evidence(output, took, exit_code=code)
-    return Ran(succeeded=code == 0, reason=words.get(code, "exit_code"), evidence=shown)
+    told = output if reads else ""
+    return Ran(code == 0, words.get(code, "exit_code"), shown, answer=told)
 
 
 def _no_profile(call: AwsCall) -> Ran:

@@ -191,7 +191,7 @@ class SubprocessRunner:
             case Ended(code, output):
                 reason = "as_expected" if code == 0 else "killed" if code < 0 else "exit_code"
                 shown = evidence(output, timer.took(), exit_code=code)
-                return Ran(succeeded=code == 0, reason=reason, evidence=shown)
+                return Ran(succeeded=code == 0, reason=reason, evidence=shown, answer=output)
 
     async def verify(self, call: CommandCall, timeout: timedelta) -> Ran | Lost:
         """Run it until it exits with 0. That it only looks is the playbook's word."""

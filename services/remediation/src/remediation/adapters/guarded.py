@@ -17,8 +17,9 @@ _CUT = "… (cut)"
 class Guarded(Generic[C_contra]):
     """Redacts what a runner says, and cuts it after that. A `Runner`.
 
-    `changed` is left as it is: an undo from a masked value would not be exact. Runners keep
-    secrets out of it.
+    `changed` and a plan's `before` are left as they are: an undo from a masked value would not be
+    exact. Runners keep secrets out of them. An `answer` is masked and not cut; a value that was
+    masked is refused where it would be kept.
     """
 
     def __init__(self, runner: Runner[C_contra], redact: Redactor) -> None:
@@ -51,7 +52,7 @@ class Guarded(Generic[C_contra]):
 
     def _ran(self, ran: Ran) -> Ran:
         told = ran.evidence.model_copy(update={"output": self._text(ran.evidence.output)})
-        return replace(ran, evidence=told)
+        return replace(ran, evidence=told, answer=self._redact(ran.answer))
 
     def _text(self, text: str) -> str:
         told = self._redact(text)

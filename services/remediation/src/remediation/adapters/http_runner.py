@@ -116,4 +116,5 @@ def _judged(call: HttpCall, answer: Answer, took: timedelta) -> Ran | Lost:
         return Ran(succeeded=False, reason="unexpected_status", evidence=shown)
     if call.expect_body_contains and call.expect_body_contains not in answer.text:
         return Ran(succeeded=False, reason="unexpected_body", evidence=shown)
-    return Ran(succeeded=True, reason="as_expected", evidence=shown)
+    told = answer.text if call.method in READS else ""
+    return Ran(succeeded=True, reason="as_expected", evidence=shown, answer=told)

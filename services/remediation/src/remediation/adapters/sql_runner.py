@@ -19,6 +19,8 @@ from tocsin_runtime.ports import Clock
 
 MOST_ROWS = 50
 """Rows that are shown; all are counted."""
+MOST_TOLD = 1000
+"""Rows that an undo may take values of."""
 BATCH = 500
 """Rows fetched at once."""
 
@@ -165,9 +167,12 @@ class _Rows:
     def __init__(self) -> None:
         self.count = 0
         self.lines: list[str] = []
+        self.rows: list[dict[str, object]] = []
 
     def add(self, row: asyncpg.Record) -> None:
         self.count += 1
+        if len(self.rows) < MOST_TOLD:
+            self.rows.append(dict(row))
         if len(self.lines) < MOST_ROWS:
             self.lines.append(" ".join(f"{name}={value}" for name, value in row.items()))
 
@@ -181,7 +186,12 @@ class _Rows:
         shown = evidence("\n".join((f"{self.count} rows", *self.lines)), took)
         if call.expect_rows is not None and self.count != call.expect_rows:
             return Ran(succeeded=False, reason="unexpected_rows", evidence=shown)
-        return Ran(succeeded=True, reason="as_expected", evidence=shown)
+        return Ran(succeeded=True, reason="as_expected", evidence=shown, answer=self._told())
+
+    def _told(self) -> str:
+        """All rows as JSON, or nothing: a part of them would be put back as if it were all."""
+        whole = self.count == len(self.rows)
+        return json.dumps(self.rows, default=str) if whole else ""
 
 
 def _planned(call: SqlCall, top: Mapping[str, object], count: int | None) -> Planned:

@@ -7,9 +7,6 @@ from collections.abc import Iterable, Mapping
 from remediation.domain.plan import call_text, shown
 from tocsin_policy import Call, PlaybookStep, Policy, format_duration
 
-EXACTLY = frozenset({"kubernetes", "sql", "redis", "aws"})
-"""Runners that may say what they changed, and put that back where the playbook names no undo."""
-
 
 def described(step: PlaybookStep) -> dict[str, str]:
     """A step, by what people ask about it."""
@@ -21,7 +18,7 @@ def described(step: PlaybookStep) -> dict[str, str]:
         "risk": step.risk,
         "approval": approval(step),
         "verification": said(step.verify) or "-",
-        "undo": said(step.undo) or _exact(step),
+        "undo": taken_back(step),
         "timeout": format_duration(step.timeout),
         "within": format_duration(step.within) if step.within is not None else "-",
         "parameters": ", ".join(
@@ -46,9 +43,15 @@ def said(call: Call | None) -> str:
     return next((shown(one) for _, one in call.calls()), "")
 
 
-def _exact(step: PlaybookStep) -> str:
-    changes = step.risk != "read" and step.runner in EXACTLY
-    return "what it changed is put back, where the runner can" if changes else "-"
+def taken_back(step: PlaybookStep) -> str:
+    """How a step is taken back, exactly where that can be, or that it never is."""
+    if step.before is not None:
+        look = next(shown(call) for _, call in step.before.calls())
+        return f"{said(step.undo)}, with what {look} showed before"
+    # An exact undo comes first: the playbook's is for where the runner has none.
+    if step.takes_itself_back:
+        return "exactly what it changed is put back"
+    return said(step.undo) or ("nothing: irreversible" if step.irreversible else "-")
 
 
 def catalogue(policies: Iterable[Policy]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -40,6 +40,7 @@ from tocsin_incident import IncidentState
 from tocsin_incident.remedies import PLANS_AGAIN
 from tocsin_incident.state import Hold, Remediation, RemediationStatus, Step, StepStatus
 from tocsin_policy import AlertCleared, Call, Playbook, PlaybookStep, Policy, format_duration
+from tocsin_policy.places import PLACEHOLDER
 
 SOURCE = "tocsin/remediation"
 
@@ -152,7 +153,7 @@ def proposed_step(state: IncidentState, step: PlaybookStep) -> ProposedStep:
         planned=runner != "manual" and approval != "never" and step.risk != "read",
         digest=digest(step),
         verification=_said(whole.verify),
-        undo=_said(whole.undo),
+        undo=_shown(_said(whole.undo), {} if isinstance(filled, Refused) else filled.values),
         by_hand=refused or ("a drill" if state.drill and step.runner != "manual" else ""),
     )
 
@@ -170,12 +171,17 @@ def _said(call: Call | None) -> str:
     return next((shown(one) for _, one in call.calls()), "")
 
 
+def _shown(text: str, values: Mapping[str, str]) -> str:
+    """For people: an undo that waits for what was there before has its other places filled."""
+    return PLACEHOLDER.sub(lambda place: values.get(place[1], place[0]), text)
+
+
 def digest(step: PlaybookStep) -> str:
     """Names what a step does, whatever may be written around it."""
     done = step.model_dump(
         mode="json",
         exclude_none=True,
-        exclude={"title", "detail", "within", "approval", "approvers", "budget"},
+        exclude={"title", "detail", "within", "approval", "approvers", "budget", "irreversible"},
     )
     return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:32]
 

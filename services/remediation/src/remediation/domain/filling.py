@@ -7,6 +7,7 @@ URL, YAML, SQL, PromQL, a JSON path or a template. Anything else is as if the la
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 
 from tocsin_policy import Parameter, PlaybookStep
 from tocsin_policy.matchers import compile_pattern
-from tocsin_policy.places import placed
+from tocsin_policy.places import PLACEHOLDER, placed
 
 LONGEST = 253
 """Characters of a value that a pattern lets through; a DNS name has no more."""
@@ -82,16 +83,23 @@ def allowed(parameter: Parameter, value: str) -> bool:
 def filled(step: PlaybookStep, values: Mapping[str, str]) -> PlaybookStep:
     """The step with these values in their places, quoted as each place needs it.
 
+    An undo that waits for what was there before stays as it is: every place is filled at one time,
+    so that nothing that was put in is looked at again (`undoing.undo_of`).
+
     Raises:
         ValueError: A value that would be more than a value where it stands.
     """
     if not values:
         return step
     document = step.model_dump(mode="json", exclude_none=True)
-    changed: dict[str, Any] = {"parameters": {}}
+    waits = json.dumps(document["undo"]) if step.before is not None else ""
+    for_undo = set(PLACEHOLDER.findall(waits))
+    held = {name: one for name, one in document["parameters"].items() if name in for_undo}
+    changed: dict[str, Any] = {"parameters": held}
     for runner, _ in step.calls():
         changed[runner] = placed(runner, document[runner], values)
-    for name, part in (("verify", step.verify), ("undo", step.undo)):
+    undo = None if waits else step.undo
+    for name, part in (("verify", step.verify), ("undo", undo), ("before", step.before)):
         for runner, _ in () if part is None else part.calls():
             whole = document[name]
             changed[name] = whole | {runner: placed(runner, whole[runner], values)}

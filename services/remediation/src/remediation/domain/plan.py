@@ -24,6 +24,9 @@ from tocsin_policy import (
 MOST_OUTPUT = 16_000
 """Characters of output kept as evidence."""
 
+MOST_REMEMBERED = 16_000
+"""Characters of earlier values that an undo may need; they are kept in the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -34,12 +37,14 @@ class Ran:
         reason: One `snake_case` word.
         changed: What an exact undo needs to know of the state before, by the runner's own names;
             empty where nothing changed or nothing can be taken back.
+        answer: What a look was told, whole, for an undo to take values of; it is not kept.
     """
 
     succeeded: bool
     reason: str
     evidence: Evidence
     changed: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Planned:
         pods: Pods, rows, keys or hosts it would touch; `None` where nobody can say.
         share: Part of all there are of the kind, from 0 to 1; `None` where nobody can say.
         fingerprint: Differs once the world no longer looks as it was planned upon.
+        before: What an exact undo needs to know of the world as it is, where that can be known
+            before the call has run: the same as `Ran.changed`, should that never be heard.
     """
 
     targets: tuple[str, ...] = ()
@@ -62,6 +69,7 @@ class Planned:
     pods: int | None = None
     share: float | None = None
     fingerprint: str = ""
+    before: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)

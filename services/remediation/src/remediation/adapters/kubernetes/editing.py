@@ -41,16 +41,13 @@ from remediation.adapters.kubernetes.workloads import (
     split,
     target,
 )
-from remediation.domain.plan import Planned
+from remediation.domain.plan import MOST_REMEMBERED, Planned
 from tocsin_policy import KubernetesCall
 
 _RESTARTED = pointer("spec", "template", "metadata", "annotations", RESTARTED_AT)
 
 MOST_ATTEMPTS = 5
 """Times a change is tried while only the object's status keeps changing under it."""
-
-MOST_REMEMBERED = 16_000
-"""Characters of earlier values that an undo may need; they are kept in the log."""
 
 KINDS = {
     "scale": SCALED,
@@ -110,6 +107,7 @@ class Editing:
             pods=pods,
             share=part,
             fingerprint=fingerprint(before),
+            before=foreseen(call, before, after, values) if after is not before else {},
         )
 
     async def run(self, cluster: Cluster, call: KubernetesCall, patience: Patience) -> Done:
@@ -180,6 +178,16 @@ def remembered(
     return kept
 
 
+def foreseen(
+    call: KubernetesCall, before: Document, after: Document, values: Mapping[str, Value]
+) -> dict[str, str]:
+    """What `remembered` will say, but for an instant that is not known yet."""
+    kept = remembered(call, before, after, values)
+    if _RESTARTED in kept:
+        kept[_RESTARTED] = json.dumps({"before": value_at(before, _RESTARTED)})
+    return kept
+
+
 def to_put_back(now: Document, changed: Mapping[str, str]) -> dict[str, Value]:
     """The values to set, so that all is as it was before."""
     if changed.get("uid") != uid_of(now):
@@ -192,7 +200,7 @@ def to_put_back(now: Document, changed: Mapping[str, str]) -> dict[str, Value]:
         found = value_at(now, path)
         if found == kept["before"]:
             continue
-        if found != kept["after"]:
+        if found != kept.get("after", found):
             raise Refused("changed_since", f"somebody has changed {path} since")
         values[path] = kept["before"]
     return values

@@ -58,6 +58,7 @@ class Draining:
         node, after = await changed_object(cluster, Node, node, _CORDONED, dry_run=True)
         blocked = [pod for pod in pods if await _is_blocked(cluster, pod)]
         owners = await _owners(cluster, call, pods)
+        before = remembered(call, node, after, _CORDONED) if after is not node else {}
         lines = [difference(node, after, call.resource or "")]
         lines += [f"evict {_full(pod)}" for pod in pods]
         lines += [f"a disruption budget forbids it now: {_full(pod)}" for pod in blocked]
@@ -68,6 +69,7 @@ class Draining:
             pods=len(pods),
             share=await _largest_part(cluster, pods),
             fingerprint=fingerprint(node, *(_identity(pod) for pod in pods)),
+            before=before,
         )
 
     async def run(self, cluster: Cluster, call: KubernetesCall, patience: Patience) -> Done:

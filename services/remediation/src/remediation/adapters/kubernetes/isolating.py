@@ -60,6 +60,9 @@ class Isolating:
         of_all = await cluster.listed(Pod, call.namespace) if labels else pods
         changes = (found is None) == (call.action == "isolate")
         held = await cluster.listed(NetworkPolicy, call.namespace)
+        before = {"object": f"networkpolicy/{name}"} if changes else {}
+        if found is not None and changes:
+            before["spec"] = json.dumps(found["spec"])
         return Planned(
             targets=_targets(call, name),
             state=_state(name, found, [each for each in held if named(each) != name]),
@@ -67,6 +70,7 @@ class Isolating:
             pods=len(pods) if changes else 0,
             share=share(len(pods), len(of_all)) if changes else 0.0,
             fingerprint=fingerprint(*held, *([] if found else [{"spec": wanted["spec"]}])),
+            before=before,
         )
 
     async def run(
@@ -122,7 +126,8 @@ class Isolating:
             return Done("undone", f"networkpolicy/{name} is there again")
         if found is None:
             return Done("as_it_was", f"networkpolicy/{name} is gone already")
-        if uid_of(found) != changed.get("uid"):
+        # A plan does not know the uid that the policy will have.
+        if uid_of(found) != changed.get("uid", uid_of(found)):
             raise Refused("changed_since", "it was removed and made again since")
         await cluster.delete(NetworkPolicy, found)
         return Done("undone", f"networkpolicy/{name} is gone")

@@ -66,6 +66,7 @@ class RollingBack:
             cluster, Deployment, deployment, _values(chosen), dry_run=True
         )
         pods = 0 if after is deployment else replicas_of("deployment", deployment)
+        left = of_template(deployment, held) if after is not deployment else None
         turn = turn_of("deployment", deployment, pods)
         revision = f"to revision {revision_of(chosen)} ({named(chosen)})"
         return Planned(
@@ -75,6 +76,7 @@ class RollingBack:
             pods=turn.pods,
             share=share(turn.at_once, pods),
             fingerprint=fingerprint(deployment, chosen),
+            before=_way_back(call, deployment, left, chosen) if left is not None else {},
         )
 
     async def run(
@@ -93,13 +95,7 @@ class RollingBack:
         if left is chosen:
             return Done("as_it_was", f"it is at revision {revision_of(chosen)} already")
         before, after = await changed_object(cluster, Deployment, deployment, _values(chosen))
-        changed = {
-            "object": str(call.resource),
-            "uid": uid_of(before),
-            "from": named(left),
-            "to": named(chosen),
-            "revision": str(revision_of(left)),
-        }
+        changed = _way_back(call, before, left, chosen)
         return Done("changed", difference(before, after, call.resource or ""), changed)
 
     async def verify(self, cluster: Cluster, call: KubernetesCall, patience: Patience) -> Done:
@@ -135,6 +131,18 @@ class RollingBack:
             raise Refused("changed_since", "somebody has deployed since")
         before, after = await changed_object(cluster, Deployment, deployment, _values(left))
         return Done("undone", difference(before, after, call.resource or ""))
+
+
+def _way_back(
+    call: KubernetesCall, deployment: Document, left: Document, chosen: Document
+) -> dict[str, str]:
+    return {
+        "object": str(call.resource),
+        "uid": uid_of(deployment),
+        "from": named(left),
+        "to": named(chosen),
+        "revision": str(revision_of(left)),
+    }
 
 
 async def _subject(cluster: Cluster, call: KubernetesCall) -> tuple[Document, list[Document]]:
