@@ -28,9 +28,8 @@ from classifier.domain.deciding import ears_of
 from classifier.domain.holdings import Holdings
 from tocsin_casebook import InForce
 from tocsin_contracts.codec import rfc3339
-from tocsin_contracts.event import Event, Person, event_id
 from tocsin_contracts.incidents import Purpose
-from tocsin_contracts.silences import SilenceCreated, SilenceExpired
+from tocsin_contracts.silences import SilenceExpired
 from tocsin_incident import IncidentState
 from tocsin_policy import Policy, SilenceBook, classify, parse_policy, policy_hash
 from tocsin_runtime.clock import SystemClock
@@ -38,6 +37,8 @@ from tocsin_runtime.events import decode, outgoing
 from tocsin_simulation.loop import simulate
 from tocsin_simulation.system import System, published
 from tocsin_testkit.alertmanager import running_alertmanager
+from tocsin_testkit.builders import a_person
+from tocsin_testkit.silences import a_silence, of_silence
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS = 5_000
@@ -322,19 +323,15 @@ async def lived_by_tocsin(steps: list[Step], policy: Policy, seen: Seen) -> None
     for number, step in enumerate(steps):
         await until(start + number * STEP)
         for name in step.expire:
-            tell(system, name, SilenceExpired(by=Person(name="a person", via="api")))
+            ended = SilenceExpired(by=a_person())
+            system.log.append(outgoing(of_silence(ended, at=system.clock.now(), name=name)))
         for name, matchers in step.silence:
             now = system.clock.now()
             texts = [
                 f'{label}{"=~" if regex else "="}"{value}"' for label, value, regex in matchers
             ]
-            made = SilenceCreated(
-                matchers=tuple(texts),
-                starts_at=now,
-                ends_at=now + timedelta(hours=1),
-                created_by=Person(name="a person", via="api"),
-            )
-            tell(system, name, made)
+            made = a_silence(*texts, starts_at=now, lasts=timedelta(hours=1))
+            system.log.append(outgoing(of_silence(made, at=now, name=name)))
         if step.silence or step.expire:
             # A silence has its own topic: a hundredth of a second lets it come first.
             await system.sleep(timedelta(milliseconds=50))
@@ -349,22 +346,6 @@ async def lived_by_tocsin(steps: list[Step], policy: Policy, seen: Seen) -> None
             if not held.guest:
                 group = (labels["alertname"], labels["cluster"], labels["severity"])
                 seen.told[group].add(name_of(labels))
-
-
-def tell(system: System, name: str, fact: SilenceCreated | SilenceExpired) -> None:
-    now = system.clock.now()
-    system.log.append(
-        outgoing(
-            Event(
-                id=event_id(fact.TYPE, name, rfc3339(now)),
-                source="tocsin/ingestion",
-                subject=name,
-                key=name,
-                occurred_at=now,
-                fact=fact,
-            )
-        )
-    )
 
 
 def look(system: System, policy: Policy, seen: Seen) -> None:

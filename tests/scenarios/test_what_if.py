@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from tocsin_contracts.event import Event, Fact, event_id
-from tocsin_contracts.silences import SilenceCreated
 from tocsin_policy import Policy, parse_duration, parse_policy, policy_document
 from tocsin_replay import (
     Comparison,
@@ -43,7 +41,8 @@ from tocsin_simulation.memory_log import MemoryLog
 from tocsin_simulation.system import System
 from tocsin_simulation.webhooks import a_webhook
 from tocsin_testkit import seeded_days
-from tocsin_testkit.builders import a_person, an_alert
+from tocsin_testkit.builders import an_alert
+from tocsin_testkit.silences import a_silence, of_silence
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -439,18 +438,8 @@ async def _a_silenced_night() -> MemoryLog:
 
 async def _silence(system: System, name: str, matcher: str, lasts: timedelta) -> None:
     now = system.clock.now()
-    fact = SilenceCreated(
-        matchers=(matcher,), starts_at=now, ends_at=now + lasts, created_by=a_person("alice")
-    )
-    event: Event[Fact] = Event(
-        id=event_id(fact.TYPE, name),
-        source="tocsin/ingestion",
-        subject=name,
-        key=name,
-        occurred_at=now,
-        fact=fact,
-    )
-    await system.log.publish([outgoing(event)])
+    fact = a_silence(matcher, starts_at=now, lasts=lasts)
+    await system.log.publish([outgoing(of_silence(fact, at=now, name=name))])
     await system.sleep(SECOND)
 
 
@@ -546,21 +535,8 @@ def _alerts_paged(found: Mapping[str, Summary]) -> set[tuple[str, str]]:
 
 
 def _a_silence(matcher: str, starts_at: datetime, lasts: timedelta) -> Record:
-    fact = SilenceCreated(
-        matchers=(matcher,),
-        starts_at=starts_at,
-        ends_at=starts_at + lasts,
-        created_by=a_person("alice"),
-    )
-    event: Event[Fact] = Event(
-        id=event_id(fact.TYPE, matcher),
-        source="tocsin/ingestion",
-        subject="s-1",
-        key="s-1",
-        occurred_at=starts_at,
-        fact=fact,
-    )
-    written = outgoing(event)
+    fact = a_silence(matcher, starts_at=starts_at, lasts=lasts)
+    written = outgoing(of_silence(fact, at=starts_at))
     place = Position("silences", 0, 0)
     return Record(place, written.key, written.value, written.headers, starts_at)
 

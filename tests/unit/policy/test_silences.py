@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tocsin_contracts.event import Event, Person
-from tocsin_contracts.ids import derive
-from tocsin_contracts.silences import SilenceCreated, SilenceExpired
+from tocsin_contracts.event import Person
+from tocsin_contracts.silences import SilenceExpired
 from tocsin_policy import SilenceBook, SilenceState
+from tocsin_testkit.silences import a_silence, of_silence
 
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -21,25 +21,11 @@ def a_book() -> SilenceBook:
     return SilenceBook()
 
 
-def tell(book: SilenceBook, name: str, fact: SilenceCreated | SilenceExpired, at: datetime) -> None:
-    event = Event(
-        id=derive(name, str(at), type(fact).__name__),
-        source="tocsin/ingestion",
-        subject=name,
-        key=name,
-        occurred_at=at,
-        fact=fact,
-    )
-    book.apply(event)
-
-
 def silence(
     book: SilenceBook, name: str, *matchers: str, begins: datetime = NOW, ends: datetime
 ) -> None:
-    fact = SilenceCreated(
-        matchers=matchers, starts_at=begins, ends_at=ends, created_by=SOMEBODY, comment=""
-    )
-    tell(book, name, fact, NOW)
+    fact = a_silence(*matchers, starts_at=begins, lasts=ends - begins)
+    book.apply(of_silence(fact, at=NOW, name=name))
 
 
 def test_a_silence_mutes_from_its_start_until_before_its_end() -> None:
@@ -53,7 +39,7 @@ def test_a_silence_mutes_from_its_start_until_before_its_end() -> None:
 def test_a_silence_ended_early_mutes_no_more() -> None:
     book = a_book()
     silence(book, "one", 'service="api"', ends=NOW + HOUR)
-    tell(book, "one", SilenceExpired(by=SOMEBODY), NOW + HOUR / 2)
+    book.apply(of_silence(SilenceExpired(by=SOMEBODY), at=NOW + HOUR / 2, name="one"))
     assert book.muting({"service": "api"}, NOW + HOUR / 2) == ()
     held = book.get("one")
     assert held is not None

@@ -19,7 +19,6 @@ from tocsin_contracts.dispositions import Disposed, Disposition, Outcome
 from tocsin_contracts.event import Cause, Event, Fact, Person
 from tocsin_contracts.ids import derive, incident_id
 from tocsin_contracts.incidents import Alert, AlertsMuted, AlertsReleased, Episode, Muting
-from tocsin_contracts.silences import SilenceCreated
 from tocsin_replay.bundling import bundle_lines
 from tocsin_replay.explaining import (
     MOST_ALERTS,
@@ -36,6 +35,7 @@ from tocsin_runtime.events import outgoing
 from tocsin_runtime.records import Outgoing
 from tocsin_simulation.clock import EPOCH
 from tocsin_simulation.memory_log import MemoryLog
+from tocsin_testkit.silences import a_silence, of_silence
 
 LABELS = {"alertname": "Down", "instance": "i1", "severity": "critical", "system": "shop"}
 
@@ -184,21 +184,14 @@ def test_a_silenced_alert_is_told_with_who_silenced_it_until_when_and_why(
     labels = {"alertname": "Quiet", "system": "shop", "severity": "critical"}
     incident = incident_id("shop", "quiet")
     at = max(record.recorded_at for record in log.each())
-    silence: Event[Fact] = Event(
-        id=derive("silence"),
-        source="tocsin/ingestion",
-        subject="silence-1",
-        key="silence-1",
-        occurred_at=at,
-        fact=SilenceCreated(
-            matchers=('alertname="Quiet"',),
-            starts_at=at,
-            ends_at=at + timedelta(hours=2),
-            created_by=Person(name="carol"),
-            comment="the disk is being moved",
-        ),
+    silence = a_silence(
+        'alertname="Quiet"',
+        starts_at=at,
+        lasts=timedelta(hours=2),
+        by=Person(name="carol"),
+        comment="the disk is being moved",
     )
-    log.append(outgoing(silence), at)
+    log.append(outgoing(of_silence(silence, at=at, name="silence-1")), at)
     _observe(log, labels, "quiet", Outcome.SILENCED, "silenced", incident, "silence-1")
     muting = Muting(because="silenced", by="silence-1", severity="P0")
     held = Alert(

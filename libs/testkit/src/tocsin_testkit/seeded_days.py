@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tocsin_contracts.codec import rfc3339
-from tocsin_contracts.event import Event, Person, event_id
+from tocsin_contracts.event import Person
 from tocsin_contracts.policies import PolicyPublished
-from tocsin_contracts.silences import SilenceCreated, SilenceExpired
+from tocsin_contracts.silences import SilenceExpired
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.records import Outgoing
 from tocsin_simulation.faults import Rates, SeededFaults
@@ -26,9 +25,13 @@ from tocsin_simulation.webhooks import AnAlert, a_webhook
 from tocsin_testkit import invariants
 from tocsin_testkit.builders import an_alert
 from tocsin_testkit.policies import a_policy
+from tocsin_testkit.silences import a_silence, of_silence
 from tocsin_testkit.watching import Watch
 
 SYSTEMS = ("shop", "warehouse")
+
+BOB = Person(name="bob", via="cli")
+"""Who silences."""
 
 LEVELS: dict[str, tuple[timedelta, ...]] = {
     "P0": (timedelta(0), timedelta(minutes=1), timedelta(minutes=3)),
@@ -267,7 +270,8 @@ def _somebody_silences(
         silences.append(_silence(system, draw, len(silences)))
     elif silences:
         name = silences.pop(draw.randrange(len(silences)))
-        _tell_of_silence(system, name, SilenceExpired(by=Person(name="bob", via="cli")))
+        event = of_silence(SilenceExpired(by=BOB), at=system.clock.now(), name=name)
+        system.log.append(outgoing(event))
 
 
 def _silence(system: System, draw: random.Random, number: int) -> str:
@@ -277,28 +281,11 @@ def _silence(system: System, draw: random.Random, number: int) -> str:
         (("alertname", "Down"), ("alertname", "Slow"), ("instance", "i1"), ("service", "web"))
     )
     starts_at = now + timedelta(seconds=draw.choice((0, 0, 60)))
-    fact = SilenceCreated(
-        matchers=(f'{label}="{value}"',),
-        starts_at=starts_at,
-        ends_at=starts_at + timedelta(seconds=draw.uniform(30, 600)),
-        created_by=Person(name="bob", via="cli"),
-    )
+    lasts = timedelta(seconds=draw.uniform(30, 600))
+    fact = a_silence(f'{label}="{value}"', starts_at=starts_at, lasts=lasts, by=BOB)
     name = f"silence-{number}-{system.loop.time()}"
-    _tell_of_silence(system, name, fact)
+    system.log.append(outgoing(of_silence(fact, at=now, name=name)))
     return name
-
-
-def _tell_of_silence(system: System, name: str, fact: SilenceCreated | SilenceExpired) -> None:
-    now = system.clock.now()
-    event = Event(
-        id=event_id(fact.TYPE, name, rfc3339(now)),
-        source="tocsin/ingestion",
-        subject=name,
-        key=name,
-        occurred_at=now,
-        fact=fact,
-    )
-    system.log.append(outgoing(event))
 
 
 def _some_alert(draw: random.Random, world: System, /, **labels: str) -> AnAlert:

@@ -21,9 +21,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.dispositions import Disposed, Disposition
-from tocsin_contracts.event import Event, Person, event_id
+from tocsin_contracts.event import Person
 from tocsin_contracts.incidents import Purpose
 from tocsin_contracts.silences import SilenceCreated, SilenceExpired
 from tocsin_incident import IncidentState, Status
@@ -36,7 +35,11 @@ from tocsin_simulation.loop import simulate
 from tocsin_simulation.system import Service, System, published
 from tocsin_simulation.webhooks import AnAlert, a_webhook
 from tocsin_testkit.policies import a_policy
+from tocsin_testkit.silences import a_silence, of_silence
 from tocsin_testkit.watching import Watch
+
+SOMEBODY = Person(name="a person", via="cli")
+"""Who silences."""
 
 
 def minutes(count: float) -> timedelta:
@@ -147,12 +150,7 @@ class Moment:
 
         async def create() -> None:
             start = self._timeline.start
-            fact = SilenceCreated(
-                matchers=matchers,
-                starts_at=start + begins,
-                ends_at=start + begins + duration,
-                created_by=Person(name="a person", via="cli"),
-            )
+            fact = a_silence(*matchers, starts_at=start + begins, lasts=duration, by=SOMEBODY)
             self._timeline.tell_of_silence(name, fact)
 
         return self.do(f"silence {', '.join(matchers)}", create)
@@ -161,8 +159,7 @@ class Moment:
         """A person ends a silence before its time."""
 
         async def expire() -> None:
-            fact = SilenceExpired(by=Person(name="a person", via="cli"))
-            self._timeline.tell_of_silence(name, fact)
+            self._timeline.tell_of_silence(name, SilenceExpired(by=SOMEBODY))
 
         return self.do(f"unsilence {name}", expire)
 
@@ -265,15 +262,7 @@ class Timeline:
 
     def tell_of_silence(self, name: str, fact: SilenceCreated | SilenceExpired) -> None:
         """Have the log hold what a person decided about a silence."""
-        now = self.system.clock.now()
-        event = Event(
-            id=event_id(fact.TYPE, name, rfc3339(now)),
-            source="tocsin/ingestion",
-            subject=name,
-            key=name,
-            occurred_at=now,
-            fact=fact,
-        )
+        event = of_silence(fact, at=self.system.clock.now(), name=name)
         self.system.log.append(outgoing(event))
 
     def dispositions(self) -> list[Disposition]:
