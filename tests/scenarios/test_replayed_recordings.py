@@ -92,6 +92,16 @@ def test_a_postmortem_of_a_recording_is_in_its_policys_template(path: Path) -> N
 
 
 @recorded
+def test_no_page_is_delivered_before_it_was_due(path: Path) -> None:
+    """A level that is told again is due again: its pages are not all due with the last telling."""
+    bundle = open_bundle(path)
+    for incident in bundle.incidents:
+        pages = summarise(asyncio.run(read_incident(bundle.log, incident)), None).pages
+        early = [page for page in pages if page.sent_at and page.sent_at < page.due_at]
+        assert early == []
+
+
+@recorded
 def test_the_same_policy_would_have_made_no_difference(path: Path) -> None:
     history = asyncio.run(read_history(open_bundle(path).log))
     (version,) = history.versions

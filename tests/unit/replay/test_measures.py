@@ -194,7 +194,7 @@ def test_what_a_runbook_calls_success_is_judged(told: Measures, story: MemoryLog
     assert [(one.what, one.measured, one.met) for one in found.success] == [
         ("mean time to resolve critical", "32 min", False),
         ("mean time to resolve minor", "nothing to judge by", None),
-        ("mean time to detect", "0.0 s", True),
+        ("mean time to detect", "0 s", True),
         ("incidents a month", "30.0", True),
         ("reviews published", "nothing to judge by", None),
     ]

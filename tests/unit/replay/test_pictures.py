@@ -55,7 +55,7 @@ def test_everything_that_happened_is_drawn_and_says_what_it_is(story: MemoryLog)
     for said in (
         "critical at 09:05:01 by rule critical by label",
         "acknowledged at 09:17:01 by Carol",
-        "level 3 at 09:15:01, 0.0 s after it was due: Carol (head of product), Dave",
+        "level 3 at 09:15:01, 0 s after it was due: Carol (head of product), Dave",
         "level 2 to Bob by pagerduty: delivered",
         "level 1 to Alice by slack: superseded (resolved)",
         "update missed, due 09:15:01",

@@ -41,6 +41,8 @@ _PICTURE = "TOCSIN-PICTURE-OF-THE-INCIDENT"
 
 _AGAIN = "\n\n"
 
+_PICTURE_BESIDES = f"### In a picture{_AGAIN}{_PICTURE}"
+
 DEFAULT = """\
 # Postmortem: {{ title }}
 
@@ -182,6 +184,8 @@ def postmortem(
     found = summarise(recorded, policy)
     text = _filled(found, recorded, policy, what_if)
     shown = "" if picture_at is None else f"![Timeline of {found.incident}]({picture_at})"
+    if not shown:
+        text = text.replace(_PICTURE_BESIDES, "")
     return re.sub(r"\n{3,}", _AGAIN, text.replace(_PICTURE, shown)).rstrip() + "\n"
 
 
@@ -219,6 +223,7 @@ table {{ border-collapse: collapse; margin: .8rem 0; font-size: 13.5px; display:
   overflow-x: auto; }}
 th, td {{ border: 1px solid #d5dbe1; padding: .25rem .6rem; text-align: left;
   vertical-align: top; }}
+td:first-child {{ white-space: nowrap; }}
 th {{ background: #f3f5f7; }} th:empty {{ padding: 0; border: 0; }}
 code {{ background: #f3f5f7; padding: 0 .2rem; }}
 h2 {{ border-bottom: 1px solid #e4e9ee; padding-bottom: .2rem; margin-top: 2rem; }}
@@ -457,6 +462,14 @@ def _when(found: Summary, at: datetime | None) -> str:
         return "-"
     one_day = found.began_at.date() == found.ends_at.date() == at.date()
     return f"{at:%H:%M:%S}" if one_day else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def _detected_by(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
+    if not found.alerts:
+        return f"{text(found.severities[0].by)}, by hand"
+    first = found.alerts[0]
+    where = f" from {text(first.source)}" if first.source else ""
+    return f"{text(first.name)}{where}, {text(found.reason)}"
 
 
 def _impact(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
@@ -801,6 +814,7 @@ SECTIONS: dict[str, _Say] = {
     "opened_date": lambda found, _, __: f"{found.opened_at:%Y-%m-%d}",
     "opened_time": lambda found, _, __: f"{found.opened_at:%H:%M:%S} UTC",
     "rule": lambda found, _, __: text(found.rule),
+    "detected_by": _detected_by,
     "reason": lambda found, _, __: text(found.reason),
     "definition": lambda found, _, policy: text(_definition(found, policy)),
     "playbook": lambda found, _, __: text(found.playbook or "-"),

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tocsin_contracts.incidents import Purpose
 from tocsin_incident import IncidentState
-from tocsin_incident.state import Notification
+from tocsin_incident.state import Level, Notification
 from tocsin_policy import Policy
 from tocsin_replay.reading import Recorded, state_of, steps
 from tocsin_replay.targets import ResponseTarget, response_targets
@@ -99,12 +99,11 @@ def _first_to_acknowledge(recorded: Sequence[Recorded]) -> str | None:
 
 def pages_of(state: IncidentState) -> tuple[Paged, ...]:
     """Every page of an incident, in the order in which they were requested."""
-    levels = {(level.generation, level.level): level for level in state.levels}
     pages = []
     for page in state.notifications.values():
         if page.purpose is not Purpose.PAGE or page.target is None:
             continue
-        level = levels.get((page.generation, page.level or 0))
+        level = _level(state, page)
         pages.append(
             Paged(
                 generation=page.generation,
@@ -125,6 +124,17 @@ def pages_of(state: IncidentState) -> tuple[Paged, ...]:
             )
         )
     return tuple(pages)
+
+
+def _level(state: IncidentState, page: Notification) -> Level | None:
+    """The time a level was told that asked for this page; a level may be told again."""
+    told = [
+        level
+        for level in state.levels
+        if (level.generation, level.level) == (page.generation, page.level)
+    ]
+    before = [level for level in told if level.reached_at <= page.requested_at]
+    return next(reversed(before), told[0] if told else None)
 
 
 def _sent_at(page: Notification) -> datetime | None:

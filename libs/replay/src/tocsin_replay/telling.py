@@ -282,7 +282,7 @@ _SAY: dict[type[IncidentFact], _Say] = {
     ),
     facts.RemediationStepPlanned: _of_step(
         "planned",
-        lambda f, _: (f.refused and f"by hand: {f.refused}") or ", ".join(f.targets[:3]),
+        lambda f, _: (f.refused and f"by hand: {words(f.refused)}") or ", ".join(f.targets[:3]),
     ),
     facts.RemediationApproved: _of_step("approved"),
     facts.RemediationAborted: _person("remediation aborted", _reason),

@@ -23,7 +23,7 @@ def duration(length: timedelta | None) -> str:
     if seconds < 0:
         return f"-{duration(-length)}"
     if seconds < _TENTHS_BELOW:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     days, rest = divmod(round(seconds), 86400)
     hours, rest = divmod(rest, 3600)
     minutes, left = divmod(rest, 60)
