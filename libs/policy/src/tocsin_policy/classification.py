@@ -19,6 +19,9 @@ THRESHOLD_LABEL = "threshold"
 MOST_NEAR_MISSES = 5
 """Rules that an incident remembers as having come close."""
 
+MOST_CLASSIFIED = 10_000
+"""Alerts whose classification a policy remembers: what fires is said again and again."""
+
 _TITLE = 500
 
 _Missed = tuple[tuple[tuple[str, str], ...], tuple[str, ...]]
@@ -65,6 +68,19 @@ def classify(
     policy: Policy, labels: Mapping[str, str], annotations: Mapping[str, str]
 ) -> Classification:
     """What the first rule that fits says; the default severity where none does."""
+    said = (tuple(labels.items()), tuple(annotations.items()))
+    known: Classification | None = policy.classified.get(said)
+    if known is None:
+        known = _decided(policy, labels, annotations)
+        if len(policy.classified) >= MOST_CLASSIFIED:
+            policy.classified.clear()
+        policy.classified[said] = known
+    return known
+
+
+def _decided(
+    policy: Policy, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> Classification:
     values: Mapping[str, float] | None = None
     for rule, left in policy.fitting(labels.get("alertname", "")):
         for matcher in left:
@@ -87,7 +103,7 @@ def classify(
         title=_title(None, labels, annotations),
         reason="no rule fits; the policy's default",
         components=policy.dependents(service),
-        explained=partial(_explain, policy, labels, annotations, None),
+        explained=partial(_explain, policy, dict(labels), dict(annotations), None),
     )
 
 
@@ -193,7 +209,7 @@ def _classified(
         title=_title(rule.title, labels, annotations),
         reason=policy.reason_of(rule, _reason),
         components=rule.components or policy.dependents(service),
-        explained=partial(_explain, policy, labels, annotations, rule),
+        explained=partial(_explain, policy, dict(labels), dict(annotations), rule),
     )
 
 

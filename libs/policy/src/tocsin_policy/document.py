@@ -694,6 +694,9 @@ def _with_ids(playbooks: Any) -> Any:  # noqa: ANN401 - whatever the file holds
 MOST_NAMES = 10_000
 """Alert names whose rules are kept at hand."""
 
+Said = tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]
+"""Labels and annotations of an alert."""
+
 
 class Policy(Part):
     """How one system's incidents are handled.
@@ -764,6 +767,11 @@ class Policy(Part):
 
     @cached_property
     def _fitting(self) -> dict[str, tuple[tuple[Rule, tuple[Matcher, ...]], ...]]:
+        return {}
+
+    @cached_property
+    def classified(self) -> dict[Said, Any]:
+        """What `classify` remembers; it keeps it small."""
         return {}
 
     def fitting(self, alertname: str) -> tuple[tuple[Rule, tuple[Matcher, ...]], ...]:
