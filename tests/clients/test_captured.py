@@ -11,7 +11,7 @@ import pytest
 
 from ingestion.domain.delivery import Received
 from ingestion.domain.fingerprint import fingerprint
-from ingestion.domain.normalising import UNCLAIMED, normalise
+from ingestion.domain.normalising import UNCLAIMED, Places, normalise
 from ingestion.domain.sources.alertmanager import parse
 from tocsin_contracts.alerts import ObservationStatus
 from tocsin_contracts.event import Cause
@@ -57,7 +57,7 @@ def test_the_same_delivery_gives_the_same_observations(path: Path) -> None:
             delivery_id=delivery_id,
             received_at=NOW,
             cause=Cause(event=delivery_id),
-            policies=[],
+            places=Places(),
             traceparent=None,
         )
 

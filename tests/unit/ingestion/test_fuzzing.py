@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingestion.domain.context import Context, completed
 from ingestion.domain.delivery import Delivery, Malformed, Received
-from ingestion.domain.normalising import normalise
+from ingestion.domain.normalising import Places, normalise
 from ingestion.domain.sources import BUILT_IN
 from ingestion.domain.sources.mapped import AlertMapping, mapped_source
 from ingestion.domain.sources.source import Refusal, Reply, Source, Taken
@@ -168,7 +168,7 @@ def handled(source: Source, received: Received) -> Delivery | None:
         delivery_id=cause.event,
         received_at=NOW,
         cause=cause,
-        policies=[a_policy()],
+        places=Places().by([a_policy()]),
         traceparent=None,
     ):
         wire = codec.encode(lane.event)

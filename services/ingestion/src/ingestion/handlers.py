@@ -16,7 +16,7 @@ from ingestion.domain.answers import VERBS, Answer, Handover, Verb, answer_event
 from ingestion.domain.context import Context, Known, Memory, completed
 from ingestion.domain.delivery import Delivery, Given, Malformed, Received
 from ingestion.domain.drilling import drill_webhooks
-from ingestion.domain.normalising import UNCLAIMED, normalise, place_of, urgent
+from ingestion.domain.normalising import UNCLAIMED, Places, normalise
 from ingestion.domain.parsed import Parsed
 from ingestion.domain.people import contact_of, person_meant, unknown
 from ingestion.domain.sources import Sources, alertmanager_events
@@ -109,6 +109,7 @@ class Door:
         self._lookups = lookups
         self._people = people or {}
         self._memory = Memory()
+        self._places = Places()
         self._named: OrderedDict[str, str] = OrderedDict()
 
     async def accept(
@@ -164,7 +165,8 @@ class Door:
             self._note_name(parsed.named)
         if unheard and not delivery.alerts:
             return Taken(delivery, unheard=unheard)
-        topic = RAW_URGENT if urgent(delivery, list(self._policies.all())) else RAW
+        urgent = self._places.by(self._policies.all()).urgent(delivery)
+        topic = RAW_URGENT if urgent else RAW
         if problem is None and self._parsed is not None:
             # Before it is written: the stage behind may be faster than the broker's yes.
             self._parsed.put(source.name, seen, parsed)
@@ -314,7 +316,7 @@ class Door:
             return None
         alone = Delivery(alerts=(known.seen(identity),))
         whole = completed(alone, Context(labels=dict(labels)), self._clock.now())
-        system, _ = place_of(whole.alerts[0], list(self._policies.all()))
+        system, _ = self._places.by(self._policies.all()).of(whole.alerts[0])
         return None if system == UNCLAIMED else await self._lookups.incident(system, identity)
 
     def contacts(self, incident: str) -> dict[str, str]:
@@ -391,6 +393,7 @@ class Normaliser:
         self._policies = policies
         self._parsed = parsed
         self._sources = sources or Sources()
+        self._places = Places()
 
     async def assigned(self, partitions: frozenset[int]) -> None:
         """Nothing to restore."""
@@ -423,7 +426,7 @@ class Normaliser:
             delivery_id=delivery_id,
             received_at=said.received_at,
             cause=cause,
-            policies=list(self._policies.all()),
+            places=self._places.by(self._policies.all()),
             traceparent=_text(record, "traceparent"),
         )
         written = [
@@ -486,8 +489,10 @@ def what_it_says(record: Record, sources: Sources, read: Parsed | None = None) -
     )
     context = _context(record)
     problem: Malformed | None = None
-    adapter = sources.get(source) if read is not None else None
-    already = read.take(source, _as_kept(received, adapter)) if read and adapter else None
+    already: Delivery | None = None
+    adapter = sources.get(source)
+    if read is not None and adapter is not None:
+        already = read.take(source, _as_kept(received, adapter))
     try:
         parsed = already or sources.parse(source[:MOST_LABEL_SOURCE], received)
     except Malformed as error:

@@ -51,6 +51,9 @@ class Known(Value):
         )
 
 
+_NOTHING = Known()
+
+
 class Context(Value):
     """What a delivery means beyond its bytes.
 
@@ -73,6 +76,9 @@ class Context(Value):
 
 def completed(delivery: Delivery, context: Context, received_at: datetime) -> Delivery:
     """The delivery with what was known; what nobody knows began when it was received."""
+    bare = delivery.answer is None and not context.known and not context.labels
+    if bare and all(seen.starts_at is not None and not seen.keyed for seen in delivery.alerts):
+        return delivery  # most senders leave nothing to add
     alerts = tuple(_completed(seen, context, received_at) for seen in delivery.alerts)
     answer = delivery.answer
     if answer is not None:
@@ -87,7 +93,7 @@ def completed(delivery: Delivery, context: Context, received_at: datetime) -> De
 
 
 def _completed(seen: Seen, context: Context, received_at: datetime) -> Seen:
-    known = context.known.get(seen.fingerprint, Known())
+    known = context.known.get(seen.fingerprint, _NOTHING)
     over = seen.keyed and seen.status is ObservationStatus.RESOLVED
     labels = seen.labels
     if over and known.labels:
