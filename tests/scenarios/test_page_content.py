@@ -31,7 +31,7 @@ async def test_a_page_says_what_where_since_when_why_who_else_and_what_comes_nex
         "Where: shop, cluster eu-1",
         f"Since: {opened:%Y-%m-%d %H:%M:%S} UTC",
         "Severity: critical, customers notice",
-        'Why: rule "critical by label"',
+        "Why: rule 'critical by label': ",
         "You: Alice, on-call engineer, level 1",
         f"Next: level 2 at {opened + minutes(5):%Y-%m-%d %H:%M:%S} UTC (Bob (team lead)), ",
         "), unless somebody answers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import timedelta
 
 from tocsin_contracts.incidents import Purpose
@@ -111,3 +112,88 @@ async def test_a_severity_that_is_raised_is_told_once_and_as_an_opening_only_whe
     [page] = pages(system)
     assert "Changed: severity raised from minor by Bob" in page
     assert 'rule "default"' not in page
+
+
+def by_key(system: Timeline) -> dict[str, list[str]]:
+    """What became of each of Alice's alerts at PagerDuty."""
+    found: dict[str, list[str]] = {}
+    for arrival in system.system.providers.arrivals:
+        sending = arrival.sending
+        contact = sending.target.contact if sending.target is not None else ""
+        if (arrival.channel, contact) == ("pagerduty", "alice"):
+            found.setdefault(sending.provider_key, []).append(str(sending.purpose))
+    return found
+
+
+@scenario()
+async def test_an_alert_that_was_taken_once_does_not_stay_open_at_its_provider_for_ever(
+    system: Timeline,
+) -> None:
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=1).acknowledge("alice")
+    system.at(minutes=2).hand_over("alice", "bob")
+    system.at(minutes=3).resolve("bob")
+    await system.play(until=minutes(5))
+    assert list(by_key(system).values()) == [["page", "acknowledged", "resolved"]]
+
+
+@scenario()
+async def test_an_alert_of_before_a_mute_is_taken_with_the_one_of_after_it(
+    system: Timeline,
+) -> None:
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=1).mute("alice", minutes=2)
+    system.at(minutes=4).acknowledge("alice")
+    await system.play(until=minutes(6))
+    assert list(by_key(system).values()) == [["page", "acknowledged"]] * 2
+
+
+@scenario()
+async def test_whoever_handed_it_over_hears_once_by_each_means_that_it_is_over(
+    system: Timeline,
+) -> None:
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=1).acknowledge("alice")
+    system.at(minutes=2).hand_over("alice", "bob")
+    system.at(minutes=3).hand_over("bob", "alice")
+    system.at(minutes=4).resolve("bob")
+    await system.play(until=minutes(6))
+    over = Counter(
+        (arrival.channel, arrival.sending.target.contact)
+        for arrival in system.system.providers.arrivals
+        if arrival.sending.purpose is Purpose.RESOLVED and arrival.sending.target is not None
+    )
+    # One for each alert of PagerDuty's.
+    assert over == {("pagerduty", "alice"): 2, ("slack", "alice"): 1, ("pagerduty", "bob"): 1}
+
+
+def a_policy_with_readers_of_mail() -> Policy:
+    """Alice is paged by mail, and by the same channel others read what is announced."""
+    return a_policy(
+        contacts={
+            "alice": {
+                "name": "Alice",
+                "role": "on-call engineer",
+                "email": "alice@example.com",
+                "channels": ["mail"],
+            }
+        },
+        escalation={"critical": [{"number": 1, "after": "0m", "targets": ["contact:alice"]}]},
+        channels={"mail": {"kind": "email", "endpoint": "mail"}},
+        announcements={"critical": {"opened": ["mail"], "resolved": ["mail"]}},
+    )
+
+
+@scenario(a_policy_with_readers_of_mail)
+async def test_readers_of_announcements_hear_the_end_though_a_person_was_paged_by_mail(
+    system: Timeline,
+) -> None:
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=2).resolve("alice")
+    await system.play(until=minutes(4))
+    announced = [
+        str(arrival.sending.purpose)
+        for arrival in system.system.providers.arrivals
+        if arrival.sending.target is None
+    ]
+    assert announced == ["opened", "resolved"]

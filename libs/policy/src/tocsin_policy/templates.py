@@ -83,7 +83,7 @@ DEFAULTS: Mapping[str, Template] = {
         subject="[{{ severity }}] {{ title }}",
         body="{{ title }}\nWhere: {{ where }}\nSince: {{ opened_at }}"
         "\nSeverity: {{ severity }}{% if definition %}, {{ definition }}{% endif %}"
-        '\nWhy: rule "{{ rule }}": {{ reason }}'
+        '\nWhy: {% if rule not in reason %}rule "{{ rule }}": {% endif %}{{ reason }}'
         "\nYou: {{ target }}, {{ role }}, level {{ level }}"
         "{% if why_now %}\nNow: {{ why_now }}{% endif %}"
         "{% if change %}\nChanged: {{ change }}"

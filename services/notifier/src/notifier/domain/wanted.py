@@ -32,6 +32,10 @@ PLAYBOOK = "playbook "
 """How `about` begins where a remediation needs a person."""
 
 
+_KEYED = frozenset({"pagerduty", "webhook"})
+"""Kinds of channel in which each page is a thing of its own, open until it is closed."""
+
+
 CUSTOMERS = frozenset({"statuspage"})
 """Kinds of channel that customers read, and are mailed: who answers is not their business."""
 
@@ -147,8 +151,15 @@ def _opened(state: IncidentState, policy: Policy, announced: Announcements) -> I
 
 
 def _told_of_pages(state: IncidentState) -> set[str]:
-    """Channels that pages went to: they hear of what follows as the people who were paged."""
-    return {n.channel for n in state.notifications.values() if n.purpose is Purpose.PAGE}
+    """Channels that pages went to: they hear of what follows as the people who were paged.
+
+    A page by mail went to a person, and what is announced by mail goes to whoever reads news.
+    """
+    return {
+        one.channel
+        for one in state.notifications.values()
+        if one.purpose is Purpose.PAGE and one.kind != "email"
+    }
 
 
 def _taken(state: IncidentState, policy: Policy, announced: Announcements) -> Iterator[Wanted]:
@@ -224,20 +235,29 @@ def provider_key(state: IncidentState, level: Level, target: Target) -> str:
 
 
 def _follow_ups(state: IncidentState, purpose: Purpose) -> Iterator[Wanted]:
-    """Whoever was paged hears that it is taken, or over, where they were paged."""
+    """Whoever was paged hears that it is taken, or over, where they were paged.
+
+    What was paged before the escalation began anew stays open at a provider that goes by keys, and
+    rings on there; and whoever handed it over wants to know how it ended.
+    """
     told: set[tuple[str, str]] = set()
-    for page in state.notifications.values():
-        if page.purpose is not Purpose.PAGE or page.generation != state.generation:
+    people: set[tuple[str, str]] = set()
+    for page in sorted(state.notifications.values(), key=lambda page: -page.generation):
+        if page.purpose is not Purpose.PAGE:
             continue
         if page.status not in {NotificationStatus.DELIVERED, NotificationStatus.IN_DOUBT}:
             continue
+        contact = page.target.contact if page.target is not None else ""
+        if page.generation != state.generation and page.kind not in _KEYED:
+            knows = (page.channel, contact) in people
+            if knows or purpose is not Purpose.RESOLVED or page.kind in _SHOWN:
+                continue
         if (page.channel, page.provider_key) in told:
             continue
         told.add((page.channel, page.provider_key))
+        people.add((page.channel, contact))
         yield Wanted(
-            notification=_id(
-                state, purpose, str(state.generation), page.provider_key, page.channel
-            ),
+            notification=_id(state, purpose, str(page.generation), page.provider_key, page.channel),
             purpose=purpose,
             channel=page.channel,
             provider_key=page.provider_key,

@@ -233,7 +233,8 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
             for held in list(state.alerts.values())[:_MOST_ALERTS]
         ],
     }
-    changed = _changed(state, want) if want.purpose in _SAYS_CHANGE else None
+    asked = want.level is not None and want.level.by is not None
+    changed = _changed(state, want) if want.purpose in _SAYS_CHANGE and not asked else None
     if changed is not None:
         variables["change"] = _said_change(state, policy, changed)
         variables["change_reason"] = changed.reason
