@@ -1,7 +1,7 @@
 """The life of an incident: state table, fold, explain. Pure."""
 
 from tocsin_incident.book import Book, Change, Fold, snapshot
-from tocsin_incident.explaining import explain
+from tocsin_incident.explaining import duration, explain
 from tocsin_incident.folding import Folded, fold
 from tocsin_incident.life import TABLE, Reason, diagram, step
 from tocsin_incident.reaching import Early, gave_up_at, lost, page_id
@@ -19,6 +19,7 @@ __all__ = [
     "Reason",
     "Status",
     "diagram",
+    "duration",
     "explain",
     "fold",
     "gave_up_at",

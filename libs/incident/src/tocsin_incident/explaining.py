@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from tocsin_incident.state import IncidentState, Level, Notification, NotificationStatus, Status
 
 
 def explain(state: IncidentState) -> tuple[str, ...]:
     """What decided, who was told, who answered, what is pending: one sentence each."""
     lines = [
-        f"{state.severity} by rule {state.rule!r}: {state.reason}.",
+        _severity(state),
         f"{state.firing} of {len(state.alerts)} alerts still fire.",
     ]
     if state.severity != state.opened_severity:
@@ -34,7 +36,7 @@ def explain(state: IncidentState) -> tuple[str, ...]:
         for n in left
     )
     lines.extend(
-        f"Response target of {missed.target} for {missed.severity} was missed."
+        f"Response target of {duration(missed.target)} for {missed.severity} was missed."
         for missed in state.missed
     )
     return tuple(lines)
@@ -50,7 +52,18 @@ def _level(level: Level) -> str:
     late = level.reached_at - level.due_at
     early = f", early: {level.reason.replace('_', ' ')}" if level.reason else ""
     asked = f", asked for by {level.by.name}" if level.by is not None else ""
-    return f"Level {level.level} told {names}, {late} after it was due{skipped}{early}{asked}."
+    when = f"{duration(late)} after it was due" if late >= _SAME_TIME else "when it was due"
+    return f"Level {level.level} told {names}, {when}{skipped}{early}{asked}."
+
+
+_SAME_TIME = timedelta(seconds=1)
+"""A level told sooner after it was due is told when it was due, for people."""
+
+
+def _severity(state: IncidentState) -> str:
+    rule = f"rule {state.rule!r}"
+    because = state.reason if state.reason.startswith(rule) else f"{rule}: {state.reason}"
+    return f"{state.severity} by {because}."
 
 
 def _answer(state: IncidentState) -> str:
@@ -69,3 +82,31 @@ def _answer(state: IncidentState) -> str:
         case Status.RESOLVED | Status.REVIEWED | Status.CLOSED:
             who = state.resolved_by.name if state.resolved_by else "its alerts"
             return f"Resolved by {who}: {state.resolution or 'no reason given'}."
+
+
+_TENTHS_BELOW = 10.0
+
+
+def duration(length: timedelta | None) -> str:
+    """A duration as people say it: `1 h 04 min`, `3 min 20 s`, `0.4 s`.
+
+    >>> duration(timedelta(minutes=3, seconds=20))
+    '3 min 20 s'
+    """
+    if length is None:
+        return "never"
+    seconds = length.total_seconds()
+    if seconds < 0:
+        return f"-{duration(-length)}"
+    if seconds < _TENTHS_BELOW:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    days, rest = divmod(round(seconds), 86400)
+    hours, rest = divmod(rest, 3600)
+    minutes, left = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    if minutes:
+        return f"{minutes} min {left:02} s" if left else f"{minutes} min"
+    return f"{left} s"
