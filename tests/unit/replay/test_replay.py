@@ -13,6 +13,7 @@ from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.incidents import Purpose
 from tocsin_replay import (
     Recorded,
+    briefly,
     partition_of,
     read_all,
     read_incident,
@@ -203,8 +204,56 @@ def test_a_person_can_read_the_whole_story_on_a_terminal() -> None:
     with console.capture() as captured:
         render_table(console, timeline(recorded), report(recorded, a_policy()))
     shown = captured.get()
-    assert "response target of 180.0 s for critical: met, answered after 120.0 s" in shown
-    assert "delivered after 2 attempts" in shown
+    assert "response target of 3 min for critical: met, answered after 2 min" in shown
+    assert "delivered at 09:01:00 after 2 attempts" in shown
+
+
+def _told(width: int, *happened: tuple[int, Fact]) -> str:
+    recorded = _recorded(*happened)
+    console = Console(width=width, force_terminal=False)
+    with console.capture() as captured:
+        render_table(console, timeline(recorded, a_policy()), report(recorded, a_policy()))
+    return captured.get()
+
+
+def test_days_and_long_gaps_stand_in_lines_of_their_own() -> None:
+    lines = _told(100, _opened(), _acknowledged(25), _acknowledged(60 * 24)).splitlines()
+    days = [line.strip() for line in lines if line.strip() in {"2026-03-02", "2026-03-03"}]
+    assert days == ["2026-03-02", "2026-03-03"]
+    assert [" ".join(line.split()) for line in lines if line.startswith("…")] == [
+        "… 25 min later",
+        "… 23 h 35 min later",
+    ]
+
+
+def test_nothing_is_cut_off_on_a_terminal_of_80_columns() -> None:
+    shown = _told(80, _opened(), *_paged(), _acknowledged(2))
+    words = "".join(shown.replace("… ", "").split())
+    for said in ("GlobalServiceUnavailable", "Alice,on-callengineer", "after2attempts"):
+        assert said in words
+    assert "…" not in words
+    assert all(len(line) <= 80 for line in shown.splitlines())
+
+
+def test_what_people_wrote_is_no_markup() -> None:
+    note = facts.NoteAdded(by=a_person(), text="[red]not red[/red]")
+    assert "[red]not red[/red]" in _told(100, _opened(), (1, note))
+
+
+def test_people_go_by_their_names_where_the_policy_says_them() -> None:
+    (*_, entry) = timeline(_recorded(_opened(), _acknowledged(1)), a_policy())
+    assert entry.who == "Alice via test"
+
+
+def test_briefly_a_message_that_was_tried_again_is_told_once() -> None:
+    told = briefly(timeline(_recorded(_opened(), *_paged(), _acknowledged(2))))
+    assert [entry.what for entry in told] == [
+        "critical opened: GlobalServiceUnavailable",
+        "level 1 reached",
+        "failed page by pagerduty",
+        "delivered page by pagerduty",
+        "acknowledged",
+    ]
 
 
 def test_markdown_keeps_its_cells_whatever_people_write() -> None:

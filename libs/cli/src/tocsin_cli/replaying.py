@@ -25,6 +25,7 @@ from tocsin_replay import (
     Rederived,
     Step,
     Version,
+    briefly,
     chain,
     differences,
     moment_after,
@@ -293,15 +294,20 @@ def tell(
     as_json: Json = False,
     markdown: Annotated[bool, typer.Option(help="Print a Markdown table.")] = False,
     svg: Annotated[Path | None, typer.Option(help="Draw it into this file; - prints it.")] = None,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="Without the to and fro of messages.")
+    ] = False,
     source: From = None,
 ) -> None:
     """The story of an incident, rebuilt from the log, against what its policy promised."""
     recorded, versions = asyncio.run(story(source, incident))
-    entries = timeline(recorded)
     state = state_of(recorded)
     if state is None:
         raise NotFound(f"nobody opened {incident}")
     policy = promised(versions, state)
+    entries = timeline(recorded, policy)
+    if brief:
+        entries = briefly(entries)
     found = report(recorded, policy)
     if svg is not None:
         _draw(picture(summarise(recorded, policy), policy), svg)

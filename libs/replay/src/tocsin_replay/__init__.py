@@ -109,6 +109,7 @@ from tocsin_replay.rederiving import (
 from tocsin_replay.reporting import (
     Paged,
     Report,
+    briefly,
     render_report,
     render_table,
     report,
@@ -183,6 +184,7 @@ __all__ = [
     "ask",
     "audit",
     "audit_table",
+    "briefly",
     "broken",
     "bundle_lines",
     "chain",

@@ -20,12 +20,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markdown_it import MarkdownIt
 
 from tocsin_contracts import incidents as facts
-from tocsin_contracts.event import Fact
 from tocsin_policy import Policy, Severity, levels_for
 from tocsin_replay.picturing import picture
 from tocsin_replay.reading import Recorded
+from tocsin_replay.reporting import briefly
 from tocsin_replay.summing import StepRun, Summary, summarise
-from tocsin_replay.telling import Entry, timeline
+from tocsin_replay.telling import timeline
 from tocsin_replay.wording import duration, some, words
 
 MARK = "✎"
@@ -567,16 +567,8 @@ def _people(found: Summary, _: Sequence[Recorded], __: Policy | None) -> str:
     return _AGAIN.join(parts) or "Nobody took part."
 
 
-_NOISE: tuple[type[Fact], ...] = (
-    facts.NotificationRequested,
-    facts.NotificationAttempted,
-    facts.NotificationSuperseded,
-)
-_NOISY_TYPES = frozenset(kind.TYPE for kind in _NOISE)
-
-
 def _timeline(_: Summary, recorded: Sequence[Recorded], policy: Policy | None) -> str:
-    entries = _together([e for e in timeline(recorded, policy) if _matters(e)])
+    entries = briefly(timeline(recorded, policy))
     rows = [
         (f"{entry.at:%Y-%m-%d %H:%M:%S}", text(entry.what), text(entry.who), text(entry.why))
         for entry in entries
@@ -586,31 +578,6 @@ def _timeline(_: Summary, recorded: Sequence[Recorded], policy: Policy | None) -
         left_out = f"{len(rows) - 2 * half} more, see `tocsin timeline`"
         rows = [*rows[:half], ("…", left_out, "", ""), *rows[-half:]]
     return table(("Time (UTC)", "What", "Who", "Why"), rows)
-
-
-def _together(entries: Sequence[Entry]) -> list[Entry]:
-    """The first failed attempt of each message, which tells of the others."""
-    tries: dict[str, list[Entry]] = {}
-    for entry in entries:
-        if entry.type == facts.NotificationFailed.TYPE:
-            tries.setdefault(entry.about, []).append(entry)
-    told = []
-    for entry in entries:
-        failed = tries.get(entry.about, []) if entry.type == facts.NotificationFailed.TYPE else []
-        if failed and entry is not failed[0]:
-            continue
-        if len(failed) > 1:
-            more = f"; and {some(len(failed) - 1, 'attempt')} more until {failed[-1].at:%H:%M:%S}"
-            told.append(entry.model_copy(update={"why": entry.why + more}))
-        else:
-            told.append(entry)
-    return told
-
-
-def _matters(entry: Entry) -> bool:
-    delivered = entry.type == facts.NotificationDelivered.TYPE
-    told = delivered and not entry.what.startswith("delivered page by")
-    return entry.ignored is None and entry.type not in _NOISY_TYPES and not told
 
 
 def _pages(found: Summary, recorded: Sequence[Recorded], _: Policy | None) -> str:

@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 
 from tocsin_contracts.event import Person
+from tocsin_incident import duration
 from tocsin_policy import Policy
 
-_TENTHS_BELOW = 10.0
-
-
-def duration(length: timedelta | None) -> str:
-    """A duration as people say it: `1 h 04 min`, `3 min 20 s`, `0.4 s`.
-
-    >>> duration(timedelta(minutes=3, seconds=20))
-    '3 min 20 s'
-    """
-    if length is None:
-        return "never"
-    seconds = length.total_seconds()
-    if seconds < 0:
-        return f"-{duration(-length)}"
-    if seconds < _TENTHS_BELOW:
-        return f"{seconds:.1f}".removesuffix(".0") + " s"
-    days, rest = divmod(round(seconds), 86400)
-    hours, rest = divmod(rest, 3600)
-    minutes, left = divmod(rest, 60)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes:02} min"
-    if minutes:
-        return f"{minutes} min {left:02} s" if left else f"{minutes} min"
-    return f"{left} s"
+__all__ = ["contact", "duration", "named", "role", "some", "words"]
 
 
 def some(count: int, one: str, many: str = "") -> str:
