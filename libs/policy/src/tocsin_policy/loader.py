@@ -26,6 +26,7 @@ from tocsin_policy.references import (
     findings,
     nearest,
     reach_findings,
+    undo_findings,
 )
 
 T = TypeVar("T")
@@ -187,6 +188,7 @@ def _checked(plain: dict[str, Any], marks: CommentedMap | None, file: str) -> Po
     found = list(findings(policy))
     if marks is not None:
         found.extend(reach_findings(policy))
+        found.extend(undo_findings(policy))
     if found:
         raise PolicyRefused(_problems(found, marks, file))
     return policy
