@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from ingestion.domain.delivery import Given, Received
 from ingestion.domain.sources.slack import parse
 from notifier.adapters.calling import Caller
@@ -21,6 +23,7 @@ from tocsin_contracts.incidents import Purpose
 from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
 from tocsin_testkit.providers import Reply, Said, Slack
+from tocsin_testkit.providers.slack import Room
 
 TOKEN = "xoxb-0000"
 ALICE, BOB = "U0ALICE", "U0BOB00"
@@ -272,3 +275,79 @@ async def test_a_rate_limit_in_the_body_is_one() -> None:
         double.fates.append(Said(limited))
         outcome = await channel.send(PAGE)
         assert outcome == Unwell("rate_limited", "200: ratelimited", timedelta(seconds=30))
+
+
+def rooms_of(double: Slack) -> list[Room]:
+    return [one for one in double.rooms.values() if one.id != "C0ALL"]
+
+
+OTHER = replace(OPENED, notification="o-1", incident="shop-0000000000", title="Search is down")
+
+
+async def test_two_incidents_of_one_name_have_a_channel_each() -> None:
+    async with slack() as (double, channel):
+        await delivered(channel, replace(OTHER, room="incident-1405"))
+        await delivered(channel, replace(OPENED, room="incident-1405"))
+        await delivered(channel, replace(OPENED, room="incident-1405", attempt=2))
+        first, second = rooms_of(double)
+        suffix = AN_INCIDENT_ID.rpartition("-")[2]
+        assert [first.name, second.name] == ["incident-1405", f"incident-1405-{suffix}"]
+        assert [len(first.posted), len(second.posted)] == [1, 1]
+
+
+OLD = Room("C0OLD", "incident-1405")
+
+
+@pytest.mark.parametrize("there", [replace(OLD, archived=True), replace(OLD, closed=True)])
+async def test_a_name_that_nobody_can_use_is_made_longer(there: Room) -> None:
+    async with slack() as (double, channel):
+        double.rooms[there.id] = there
+        await delivered(channel, replace(OPENED, room="incident-1405", invited=(ALICE,)))
+        old, made = rooms_of(double)
+        assert made.name.startswith("incident-1405-")
+        assert made.members == {ALICE}
+        assert old.posted == []
+
+
+async def test_a_channel_of_which_only_the_name_came_to_be_is_taken_up_again() -> None:
+    async with slack() as (double, channel):
+        double.rooms["C0NEW"] = Room("C0NEW", "incident-1405")
+        await delivered(channel, replace(OPENED, room="incident-1405", attempt=2))
+        [room] = rooms_of(double)
+        assert len(room.posted) == 1
+
+
+async def test_buttons_change_in_the_channel_of_the_incident_too() -> None:
+    async with slack() as (double, channel):
+        opened = await delivered(channel, replace(OPENED, room="incident-1"))
+        [room] = rooms_of(double)
+        assert "acknowledge" in buttons(room.posted[0].payload)
+        taken = replace(OPENED, notification="n-2", purpose=Purpose.ACKNOWLEDGED)
+        taken = replace(taken, status="acknowledged", by="Alice", earlier=(opened,))
+        told = await delivered(channel, taken)
+        assert "acknowledge" not in buttons(room.posted[0].payload)
+        assert "*acknowledged* by Alice" in room.posted[0].shown.text
+        back = replace(OPENED, notification="n-3", earlier=(opened, told), room="incident-1")
+        await delivered(channel, back)
+        assert "acknowledge" in buttons(room.posted[0].payload)
+        assert [one.id for one in rooms_of(double)] == [room.id]
+        assert len(room.posted) == 3
+        assert double.messages("C0ALL")[-1].payload["reply_broadcast"] is True
+
+
+async def test_whoever_is_paged_later_comes_into_the_channel_of_the_incident() -> None:
+    async with slack() as (double, channel):
+        opened = await delivered(channel, replace(OPENED, room="incident-1", invited=(ALICE,)))
+        second = replace(PAGE, notification="n-2", handle=BOB, invited=(ALICE, BOB))
+        await delivered(channel, replace(second, earlier=(opened,)))
+        [room] = rooms_of(double)
+        assert room.members == {ALICE, BOB}
+        assert len(room.posted) == 1
+
+
+async def test_an_invitation_that_fails_costs_no_page() -> None:
+    async with slack() as (double, channel):
+        opened = await delivered(channel, replace(OPENED, room="incident-1"))
+        second = replace(PAGE, notification="n-2", invited=("U0GONE0",), earlier=(opened,))
+        await delivered(channel, second)
+        assert len(double.messages("C0ALL")) == 2

@@ -131,11 +131,18 @@ class Posted:
 
 @dataclass(slots=True)
 class Room:
-    """A channel."""
+    """A channel.
+
+    Attributes:
+        archived: Nobody can write in it, and its name stays taken.
+        closed: The app is not in it.
+    """
 
     id: str
     name: str
     topic: str = ""
+    archived: bool = False
+    closed: bool = False
     members: set[str] = field(default_factory=set)
     posted: list[Posted] = field(default_factory=list)
 
@@ -198,6 +205,8 @@ class Slack(Provider):
         room = self.rooms.get(arguments.get("channel", ""))
         if room is None:
             return _no("channel_not_found")
+        if room.archived or room.closed:
+            return _no("is_archived" if room.archived else "not_in_channel")
         if (refusal := self._refusal(arguments)) is not None:
             return refusal
         thread = arguments.get("thread_ts")
@@ -236,6 +245,8 @@ class Slack(Provider):
         room = self.rooms.get(arguments["channel"])
         if room is None:
             return _no("channel_not_found")
+        if room.closed:
+            return _no("not_in_channel")
         oldest = float(arguments.get("oldest", "0"))
         # A reply is no part of the channel's history, unless it was broadcast.
         found = [
@@ -268,7 +279,8 @@ class Slack(Provider):
     def _list(self, arguments: dict[str, str]) -> Reply:
         start = int(arguments.get("cursor", "0") or "0")
         end = start + int(arguments.get("limit", "100"))
-        rooms = list(self.rooms.values())
+        hidden = arguments.get("exclude_archived") == "true"
+        rooms = [room for room in self.rooms.values() if not (hidden and room.archived)]
         return Reply.of(
             200,
             {

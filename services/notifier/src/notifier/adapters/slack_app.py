@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -70,26 +70,36 @@ _PASSING = frozenset(
 )
 _PAGES = frozenset({Purpose.PAGE, Purpose.OPENED})
 _NEWS = frozenset({Purpose.ACKNOWLEDGED, Purpose.RESOLVED, Purpose.UPDATE})
+_TOLD_IN_ROOMS = _NEWS | {Purpose.OPENED}
 _LIVE = frozenset({"open", "acknowledged", "mitigated"})
 _UNDECIDED = frozenset({"open", "acknowledged"})
 
 
 @dataclass(frozen=True, slots=True)
 class _Ref:
-    """Where a message stands: channel and time, and the incident's own channel if it made one."""
+    """Where a message stands: channel and time.
+
+    And the incident's own channel, with the time of the same message there, if it has one.
+    """
 
     channel: str
     ts: str
     room: str | None = None
+    room_ts: str | None = None
 
     def __str__(self) -> str:
-        return ":".join(part for part in (self.channel, self.ts, self.room) if part)
+        return ":".join(part for part in (self.channel, self.ts, self.room, self.room_ts) if part)
 
     @classmethod
     def read(cls, text: str) -> _Ref | None:
-        channel, _, rest = text.partition(":")
-        ts, _, room = rest.partition(":")
-        return cls(channel, ts, room or None) if channel and ts else None
+        channel, ts, room, room_ts, *_ = (*text.split(":"), "", "", "")
+        return cls(channel, ts, room or None, room_ts or None) if channel and ts else None
+
+    def places(self) -> Iterator[tuple[str, str]]:
+        """Channel and time of each copy."""
+        yield self.channel, self.ts
+        if self.room and self.room_ts:
+            yield self.room, self.room_ts
 
 
 class SlackAppChannel:
@@ -119,16 +129,17 @@ class SlackAppChannel:
         """Delivered once the message stands in the channel."""
         try:
             channel = self._channel or await self._direct(sending)
-            ts = await self._message(sending, channel)
-            room = None
-            if self._rooms and sending.purpose is Purpose.OPENED and sending.room:
+            ref = _Ref(channel, await self._message(sending, channel))
+            room = next((one.room for _, one in _refs(sending.earlier) if one.room), None)
+            if room is None and self._rooms and sending.purpose is Purpose.OPENED and sending.room:
                 room = await self._room(sending, sending.room)
-            if sending.purpose in _NEWS:
+            if sending.purpose in _NEWS or sending.purpose is Purpose.OPENED:
                 await self._changed(sending, channel)
-                await self._told(sending)
+            if room is not None:
+                ref = replace(ref, room=room, room_ts=await self._told(sending, room))
         except NotDone as no:
             return no.outcome
-        return Delivered(str(_Ref(channel, ts, room)))
+        return Delivered(str(ref))
 
     async def _direct(self, sending: Sending) -> str:
         if not is_user(sending.handle):
@@ -153,8 +164,8 @@ class SlackAppChannel:
         }
         if thread is not None:
             arguments["thread_ts"] = thread
-            # The page of a second level is no footnote to the first.
-            arguments["reply_broadcast"] = sending.purpose is Purpose.PAGE
+            # The page of a second level is no footnote to the first, nor is what came back.
+            arguments["reply_broadcast"] = sending.purpose in _PAGES
         answer = await self._api("chat.postMessage", arguments, repeatable=False)
         return str(answer.member("ts"))
 
@@ -178,67 +189,113 @@ class SlackAppChannel:
     async def _changed(self, sending: Sending, channel: str) -> None:
         """Who took it, and which buttons are left, in the messages that woke people."""
         pages = [(one, ref) for one, ref in _refs(sending.earlier) if one.purpose in _PAGES]
-        for earlier, ref in [each for each in pages if each[1].channel == channel][:MOST_EDITED]:
+        there = [each for each in pages if each[1].channel == channel][:MOST_EDITED]
+        for earlier, ref in there:
             content = _content(sending, earlier.message, original=earlier.purpose)
-            place = {"channel": channel, "ts": ref.ts}
-            await self._allowed("chat.update", content | place)
+            for where, ts in ref.places():
+                await self._allowed("chat.update", content | {"channel": where, "ts": ts})
 
-    async def _told(self, sending: Sending) -> None:
-        """The same news in the incident's own channel."""
-        room = next((ref.room for _, ref in _refs(sending.earlier) if ref.room), None)
-        if room is None:
-            return
+    async def _told(self, sending: Sending, room: str) -> str | None:
+        """The same in the incident's own channel, and the people who were paged are in it.
+
+        Returns:
+            The time of the message there; none of a page, which is for one person.
+        """
+        if sending.purpose is not Purpose.RESOLVED:
+            await self._invite(sending, room)
+        if sending.purpose not in _TOLD_IN_ROOMS:
+            return None
         if sending.purpose is not Purpose.UPDATE:
             topic = {"channel": room, "topic": _topic(sending)}
             await self._allowed("conversations.setTopic", topic)
-        await self._posted_in(sending, room)
+        return await self._posted_in(sending, room)
+
+    async def _invite(self, sending: Sending, room: str) -> None:
+        """Ask in whoever was paged by now; what goes wrong is tried again with the next message."""
+        invited = [one for one in sending.invited if is_user(one)][:MOST_INVITED]
+        if not invited:
+            return
+        people = {"channel": room, "users": ",".join(invited), "force": True}
+        try:
+            await self._allowed("conversations.invite", people, but="already_in_channel")
+        except NotDone as no:
+            log.warning("room.not_invited", incident=sending.incident, reason=no.outcome.reason)
 
     async def _room(self, sending: Sending, name: str) -> str | None:
-        """Id of the incident's own channel, with its topic and its people.
+        """Id of the incident's own channel.
 
         Whoever is told in the channel of all incidents is told, whatever comes of this: a channel
         that may not be made is in the log, and the message stands.
         """
         try:
-            identity = await self._made(room_name(name))
+            return await self._made(sending, room_name(name))
         except NotDone as no:
             if not isinstance(no.outcome, Refused):
                 raise
             log.warning("room.refused", incident=sending.incident, detail=no.outcome.detail)
             return None
-        topic = {"channel": identity, "topic": _topic(sending)}
-        await self._allowed("conversations.setTopic", topic)
-        invited = [one for one in sending.invited if is_user(one)][:MOST_INVITED]
-        if invited:
-            people = {"channel": identity, "users": ",".join(invited), "force": True}
-            await self._allowed("conversations.invite", people, but="already_in_channel")
-        await self._posted_in(sending, identity)
-        return identity
 
-    async def _made(self, name: str) -> str:
-        """Id of the channel of this name, made unless it is there."""
+    async def _made(self, sending: Sending, name: str) -> str:
+        """Id of a channel of this name, or of a longer one where the name is another's.
+
+        Two incidents of one minute may be called the same, and so may one of last year whose
+        channel is archived.
+        """
+        mark = f"-{sending.incident.rpartition('-')[2]}"
+        for one in (name, name[: _NAME - len(mark)] + mark):
+            try:
+                made = await self._api("conversations.create", {"name": one})
+            except NotDone as no:
+                if "name_taken" not in getattr(no.outcome, "detail", ""):
+                    raise
+                taken = await self._listed(one)
+                if taken is not None and await self._is_ours(sending, taken):
+                    return taken
+            else:
+                return str(made.member("channel")["id"])
+        raise NotDone(Refused("refused", f"the names {name} and {name}{mark} are taken"))
+
+    async def _is_ours(self, sending: Sending, room: str) -> bool:
+        """Whether a channel is this incident's: what stands there says so.
+
+        An empty one is what an attempt that ended too soon has made.
+        """
+        oldest = (sending.opened_at - _SKEW).timestamp()
+        query = {"channel": room, "include_all_metadata": "true", "limit": str(_PAGE)}
+        incidents: set[str] = set()
         try:
-            made = await self._api("conversations.create", {"name": name})
+            look = query | {"oldest": f"{oldest:.6f}"}
+            async for page in self._pages("conversations.history", look, MOST_PAGES):
+                for message in page.member("messages") or ():
+                    if message.get("subtype"):
+                        # Somebody joined, or set a topic.
+                        continue
+                    payload = message.get("metadata", {}).get("event_payload", {})
+                    incidents.add(str(payload.get("incident", "")))
         except NotDone as no:
-            if "name_taken" not in getattr(no.outcome, "detail", ""):
+            if not isinstance(no.outcome, Refused):
                 raise
-            return await self._listed(name)
-        return str(made.member("channel")["id"])
+            return False
+        return sending.incident in incidents or (sending.may_repeat and not incidents)
 
-    async def _posted_in(self, sending: Sending, room: str) -> None:
-        if sending.may_repeat and await self._found(sending, room, None) is not None:
-            return
+    async def _posted_in(self, sending: Sending, room: str) -> str | None:
+        if sending.may_repeat:
+            found = await self._found(sending, room, None)
+            if found is not None:
+                return found
         arguments = _content(sending, sending.message)
         arguments |= {"channel": room, "metadata": _metadata(sending), "unfurl_links": False}
-        await self._allowed("chat.postMessage", arguments, repeatable=False)
+        posted = await self._allowed("chat.postMessage", arguments, repeatable=False)
+        return None if posted is None else str(posted.member("ts"))
 
-    async def _listed(self, name: str) -> str:
+    async def _listed(self, name: str) -> str | None:
+        """Id of the channel of this name; none if it is archived, or not to be seen."""
         query = {"limit": str(_LIST), "exclude_archived": "true"}
         async for page in self._pages("conversations.list", query, MOST_LISTED):
             for channel in page.member("channels") or ():
                 if channel.get("name") == name:
                     return str(channel["id"])
-        raise NotDone(Refused("refused", f"the name {name} is taken, and by no channel to be seen"))
+        return None
 
     async def _pages(self, method: str, query: dict[str, str], most: int) -> Any:  # noqa: ANN401 - an async generator
         for _ in range(most):
