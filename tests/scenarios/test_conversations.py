@@ -168,7 +168,7 @@ def test_a_good_day_reads_as_one_story_everywhere() -> None:
     posted = world.chat.messages("C0ALL")
     roots = [one for one in posted if one.thread is None]
     assert len(roots) <= 2, "the page and the announcement may cross; all else is in a thread"
-    assert all("*resolved* by alice" in one.shown.text for one in roots)
+    assert all("*resolved* by Alice" in one.shown.text for one in roots)
     [room] = [one for one in world.chat.rooms.values() if one.id != "C0ALL"]
     assert room.members == {"U0ALICE"}
     assert "resolved" in room.topic

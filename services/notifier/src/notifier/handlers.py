@@ -353,7 +353,7 @@ class Notifier:
             title=state.title,
             service=state.service,
             status=str(state.status),
-            by=_by(state),
+            by=_by(state, policy),
             link=self._link_to(state.incident),
             room=room,
             invited=_paged(state, policy),
@@ -469,9 +469,12 @@ def _one(sendings: Sequence[Sending]) -> Sending:
     )
 
 
-def _by(state: IncidentState) -> str:
+def _by(state: IncidentState, policy: Policy) -> str:
     person = state.resolved_by if state.resolved_at is not None else state.acknowledged_by
-    return person.name if person is not None else ""
+    if person is None:
+        return ""
+    contact = policy.contacts.get(person.name)
+    return contact.name if contact is not None else person.name
 
 
 def _paged(state: IncidentState, policy: Policy) -> tuple[str, ...]:
