@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +32,7 @@ from tocsin_runtime.adapters.kafka_connection import KafkaConnection
 from tocsin_runtime.adapters.kafka_publisher import KafkaPublisher
 from tocsin_runtime.clock import SystemClock
 from tocsin_testkit.alertmanager import running_alertmanager
+from tocsin_testkit.measuring import cpu_seconds, quantiles, raw_round_trips, spent
 
 pytestmark = [pytest.mark.bench, pytest.mark.kafka]
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,20 +126,6 @@ def probe(client: httpx.Client, stack: Stack, receiver: Receiver, number: int) -
     return float("inf")
 
 
-def quantiles(seconds: list[float]) -> str:
-    ordered = sorted(seconds)
-    p99 = ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
-    return f"p50 {1000 * statistics.median(ordered):.1f} ms, p99 {1000 * p99:.1f} ms"
-
-
-def cpu_seconds(stack: Stack) -> dict[str, float]:
-    found = {}
-    for service in stack.status():
-        fields = Path(f"/proc/{service.said.pid}/stat").read_text().rpartition(")")[2].split()
-        found[service.name] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return found
-
-
 def memory_mb(stack: Stack) -> str:
     found = []
     for service in stack.status():
@@ -146,27 +133,6 @@ def memory_mb(stack: Stack) -> str:
         kilobytes = next(line.split()[1] for line in status.splitlines() if "VmRSS" in line)
         found.append(f"{service.name} {int(kilobytes) // 1024}")
     return ", ".join(found) + " MB"
-
-
-async def raw_round_trip(bootstrap: str) -> list[float]:
-    """One record through aiokafka alone: produced with acks=all, and read."""
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=0)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="latest")
-    await producer.start()
-    await consumer.start()
-    place = TopicPartition("dead-letters", 0)
-    consumer.assign([place])
-    await consumer.seek_to_end(place)
-    taken = []
-    for _ in range(200):
-        started = time.perf_counter()
-        await producer.send("dead-letters", b"x" * 300, partition=0)
-        while not await consumer.getmany(place, timeout_ms=1000):
-            pass
-        taken.append(time.perf_counter() - started)
-    await consumer.stop()
-    await producer.stop()
-    return taken[20:]
 
 
 async def disposed(bootstrap: str, count: int, name_seen: set[str]) -> float:
@@ -233,7 +199,7 @@ def test_figures(stack: Stack, receiver: Receiver) -> None:
         for number in range(5):
             probe(client, stack, receiver, 10**6 + number)
         rest = [probe(client, stack, receiver, number) for number in range(AT_REST)]
-    raw = asyncio.run(raw_round_trip(stack.bootstrap))
+    raw = asyncio.run(raw_round_trips(stack.bootstrap, 300))
     ratio = statistics.median(rest) / statistics.median(raw)
     row(
         "webhook to page at rest",
@@ -249,20 +215,16 @@ def test_figures(stack: Stack, receiver: Receiver) -> None:
         ("new", 1, STORM // 10, PROBES),
         ("repeated", 1, STORM // 10, 0),
     ):
-        before = cpu_seconds(stack)
+        before = cpu_seconds()
         speed, probes = storm(
             stack, receiver, alerts, batch, f"StormOf{batch}x{alerts}", probes=probed
         )
-        after = cpu_seconds(stack)
+        after = cpu_seconds()
         what = f"{alerts} {said} alerts in batches of {batch}"
         row(what, f"{speed:.0f} alerts/s to disposition")
         if probes:
             row("  a P0's page in the middle of it", quantiles(probes))
-        spent = {name: (after[name] - before[name]) * 1e6 / alerts for name in after}
-        row(
-            "  CPU an alert",
-            ", ".join(f"{name} {micro:.0f} us" for name, micro in spent.items()),
-        )
+        row("  CPU an alert", spent(before, after, alerts))
         assert all(took < float("inf") for took in probes)
     row("memory with all of them open", memory_mb(stack))
 

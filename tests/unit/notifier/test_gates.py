@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from notifier.adapters.local_gate import BREAKS_AFTER, OPEN_FOR, LocalGate
-from notifier.adapters.redis_gate import AWAY_FOR, RedisGate
+from notifier.adapters.redis_gate import AWAY_FOR, SAID_FOR, RedisGate
 from notifier.domain.pacing import PERSON, Asking, Rate, admit
 from notifier.ports import Gate
 from tocsin_cli.stack import valkey as valkey_process
@@ -155,3 +156,32 @@ async def test_a_redis_that_stops_costs_a_tenth_of_a_second_once_and_no_call(
     finally:
         await gate.close()
         server.stop()
+
+
+async def test_of_many_who_ask_at_once_as_many_go_as_there_is_room_for(gate: Gate) -> None:
+    waits = await asyncio.gather(*(gate.hold_off(URGENT) for _ in range(20)))
+    assert waits.count(None) == 4
+    assert all(wait is None or wait > timedelta(minutes=59) for wait in waits)
+
+
+async def test_of_many_who_ask_at_once_one_may_be_called_off(gate: Gate) -> None:
+    asking = [asyncio.create_task(gate.hold_off(URGENT)) for _ in range(3)]
+    asking[0].cancel()
+    assert await asyncio.gather(*asking[1:]) == [None, None]
+
+
+async def test_a_yes_of_another_process_closes_a_circuit_soon_though_it_says_so_seldom(
+    valkey: str,
+) -> None:
+    clock = ManualClock()
+    one, other = (RedisGate(valkey, clock, prefix="well:") for _ in range(2))
+    asking = Asking("z", Rate(1, 99))
+    await one.report("z", healthy=True)
+    for _ in range(BREAKS_AFTER):
+        await other.report("z", healthy=False)
+    assert await one.hold_off(asking) is not None
+    clock.advance(SAID_FOR)
+    await one.report("z", healthy=True)
+    assert await other.hold_off(asking) is None
+    for gate in (one, other):
+        await gate.close()

@@ -141,12 +141,16 @@ class Casebook:
         partition = self._partition_of.get(key)
         return None if partition is None else self._books.get(partition)
 
-    def find(self, incident: str) -> tuple[Book, IncidentState] | None:
-        """The book and settled state of an incident we hold, or `None`."""
+    def partition_of(self, incident: str) -> int | None:
+        """The partition that holds this incident's facts, or `None` if we hold nothing of it."""
         try:
-            partition = self._partition_of.get(key_of(incident))
+            return self._partition_of.get(key_of(incident))
         except ValueError:
             return None
+
+    def find(self, incident: str) -> tuple[Book, IncidentState] | None:
+        """The book and settled state of an incident we hold, or `None`."""
+        partition = self.partition_of(incident)
         if partition is None:
             return None
         book = self._books[partition]

@@ -29,6 +29,13 @@ log = structlog.get_logger()
 LONGEST_SLEEP = timedelta(seconds=1)
 """Pause of the loop at most, so that a clock that jumps or a machine that slept is noticed."""
 
+AT_ONCE = 256
+"""Incidents that came due together and are looked at before what they owe is written.
+
+Of thousands the first are on their way while the rest is decided, and a rebalance, a record or a
+look at the health of the process waits for some of them only.
+"""
+
 ROUNDS = 20
 """Times one state may owe more after what it owed was written; more is a rule feeding itself."""
 
@@ -147,8 +154,9 @@ class Reconciler:
         """Look at what comes due, for ever."""
         while True:
             due = self.agenda.due(self._clock.now())
+            for first in range(0, len(due), AT_ONCE):
+                await self.reconcile(due[first : first + AT_ONCE])
             if due:
-                await self.reconcile(due)
                 continue
             next_at = self.agenda.next_at()
             pause = LONGEST_SLEEP

@@ -88,9 +88,11 @@ class EscalationTimer:
         for record in batch:
             partition = record.position.partition
             self._records[partition] = self._records.get(partition, 0) + 1
-            book = self._casebook.book(partition)
-            changed = self._changed.setdefault(partition, set())
-            changed.update(incident for incident in touched if incident in book)
+        for incident in touched:
+            # Not the batch's partitions: a batch that met poison left some of others behind.
+            held = self._casebook.partition_of(incident)
+            if held is not None and incident in self._casebook.book(held):
+                self._changed.setdefault(held, set()).add(incident)
         await self.reconciler.reconcile(touched)
         for partition, count in tuple(self._records.items()):
             if count >= CHECKPOINT_RECORDS:

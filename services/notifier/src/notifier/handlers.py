@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
@@ -28,7 +28,7 @@ from notifier.domain.wording import names_of, said_late, sent_late, to_approve
 from notifier.ports import Channel, Earlier, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
-from tocsin_contracts.event import Basis
+from tocsin_contracts.event import Basis, Event, Fact
 from tocsin_contracts.ids import system_of
 from tocsin_contracts.incidents import IncidentFact, Purpose
 from tocsin_incident import IncidentState
@@ -42,17 +42,24 @@ from tocsin_runtime.records import Record
 
 log = structlog.get_logger()
 
-WORKERS = 8
-"""Calls under way at once to one endpoint.
+WORKERS = 12
+"""Calls under way at once to one endpoint; with the urgent ones fewer than its connections.
 
 Each endpoint has workers of its own, so that a provider that is slow, or wants to be left alone,
 holds up no other.
 """
 
-MOST_UNTOLD = 64
+MOST_UNTOLD = 128
 """Outcomes on their way to the log at once; whoever has one more waits.
 
 A worker makes its next call meanwhile, and outcomes that come together are written together.
+"""
+
+GATHER = timedelta(milliseconds=50)
+"""How long an outcome waits for others, while calls wait; with nothing to call it is told at once.
+
+One by one they cost Kafka a request and every service a fetch, a batch and a commit each: more
+than the calls.
 """
 
 URGENT_WORKERS = 2
@@ -138,7 +145,9 @@ class Notifier:
         self._lanes: dict[str, _Lane] = {}
         self._bundles: dict[_BundleKey, list[_Call]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._untold = asyncio.Semaphore(MOST_UNTOLD)
+        self._room = asyncio.Semaphore(MOST_UNTOLD)
+        self._untold: list[Event[Fact]] = []
+        self._telling = False
         self._number = 0
         self.reconciler = Reconciler(
             casebook=casebook,
@@ -282,7 +291,7 @@ class Notifier:
                 superseded = facts.NotificationSuperseded(
                     notification=call.notification, reason=reason
                 )
-                await self._write(call, superseded, call.notification)
+                await self._told(call, superseded, call.notification)
                 continue
             channel = self._channels.get(asking.account) if asking is not None else None
             made.append((call, held, self._sending(state, held, in_force)))
@@ -296,10 +305,7 @@ class Notifier:
             healthy = not isinstance(outcome, Unwell | Unknown)
             await self._gate.report(asking.account, healthy=healthy)
         for call, held, _ in made:
-            await self._untold.acquire()
-            if self._group is None:
-                raise RuntimeError("calls are made while it runs, and only then")
-            self._group.create_task(self._told(call, outcome, held))
+            await self._tell(call, outcome, held)
 
     def _unmade(self, call: _Call) -> None:
         # The partition left while the call waited. If it comes back to this process the attempt
@@ -363,12 +369,6 @@ class Notifier:
             answers=self._answers(state.incident, held),
         )
 
-    async def _told(self, call: _Call, outcome: Outcome, held: Notification) -> None:
-        try:
-            await self._tell(call, outcome, held)
-        finally:
-            self._untold.release()
-
     async def _tell(self, call: _Call, outcome: Outcome, held: Notification) -> None:
         """Tell what became of a call, whoever owns the partition by now.
 
@@ -405,7 +405,7 @@ class Notifier:
                     reason=reason,
                     retry_at=retry_at(outcome, held, now),
                 )
-        await self._write(call, fact, *_parts(call))
+        await self._told(call, fact, *_parts(call))
 
     def _delivered(
         self, call: _Call, outcome: Delivered, held: Notification
@@ -421,7 +421,8 @@ class Notifier:
             late_by=late_by,
         )
 
-    async def _write(self, call: _Call, fact: IncidentFact, *parts: str) -> None:
+    async def _told(self, call: _Call, fact: IncidentFact, *parts: str) -> None:
+        """Have the log told of a call; waits only for room, not for the log."""
         found = self._casebook.find(call.incident)
         in_force = self._policies.get(system_of(call.incident))
         basis = Basis(
@@ -429,7 +430,24 @@ class Notifier:
             policy=in_force.hash if in_force is not None else None,
         )
         event = event_of(call.incident, fact, self._clock.now(), basis, *parts)
-        await insist(self._publisher, self._clock, [outgoing(event)])
+        await self._room.acquire()
+        if self._group is None:
+            raise RuntimeError("calls are made while it runs, and only then")
+        self._untold.append(event)
+        if not self._telling:
+            self._telling = True
+            self._group.create_task(self._tell_all())
+
+    async def _tell_all(self) -> None:
+        """Write what became of calls, all that came together at once, until none is left."""
+        while self._untold:
+            if self.waiting():
+                await self._clock.sleep(GATHER)
+            events, self._untold = self._untold, []
+            await insist(self._publisher, self._clock, [outgoing(event) for event in events])
+            for _ in events:
+                self._room.release()
+        self._telling = False
 
 
 def _parts(call: _Call) -> tuple[str, str]:
