@@ -187,7 +187,9 @@ def test_a_good_day_reads_as_one_story_everywhere() -> None:
 
     assert set(world.pagerduty.states.values()) == {"resolve"}
     assert len(world.pagerduty.shown) == 1
-    assert len(world.pagerduty.notes[PagerDuty.INCIDENT]) == 2
+    taken, *news = world.pagerduty.notes[PagerDuty.INCIDENT]
+    assert "Alice has taken" in taken
+    assert len(news) == 2
     for double in (world.chat, world.pagerduty, world.status, world.hub, world.jira):
         assert double.complaints == []
 

@@ -230,6 +230,15 @@ async def test_a_person_is_called_by_the_name_the_policies_have() -> None:
     assert (event.fact.by.name, event.fact.by.via) == ("alice", "pagerduty")
 
 
+async def test_what_the_notifier_did_in_a_users_name_is_nobodys_answer() -> None:
+    door = DoorUnderTest(keys=keys(pagerduty="s"), people={"pagerduty:P1": ""})
+    body = acknowledged_at_pagerduty()
+    headers = signed_for_pagerduty(body, "d-4")
+    answer = await door.send("POST", "/v1/webhooks/pagerduty", body, token=None, headers=headers)
+    assert answer.status_code == 202
+    assert door.facts("incidents") == []
+
+
 async def test_a_source_without_a_key_takes_nothing() -> None:
     door = DoorUnderTest()
     answer = await door.send("POST", "/v1/webhooks/github", b"{}", token=None)

@@ -100,3 +100,43 @@ async def test_without_a_page_there_is_nothing_to_note_on() -> None:
         await delivered(channel, UPDATE)
         assert double.notes == {}
         assert double.changes == ["news"]
+
+
+TAKEN = replace(
+    PAGE,
+    notification="n-3",
+    purpose=Purpose.ACKNOWLEDGED,
+    message=a_message("taken", "Alice has it."),
+)
+
+
+async def test_whoever_takes_it_is_named_on_the_incident_which_is_acknowledged_though_merged() -> (
+    None
+):
+    async with pagerduty(rest=True) as (double, channel):
+        double.merged = True
+        await delivered(channel, PAGE)
+        await delivered(channel, TAKEN)
+        assert double.status == "acknowledged"
+        assert double.asked_by == ["tocsin@example.com"]
+        assert double.notes == {PagerDuty.INCIDENT: ["taken\nAlice has it.\n[n-3]"]}
+
+
+async def test_an_incident_that_is_acknowledged_already_is_as_good() -> None:
+    async with pagerduty(rest=True) as (double, channel):
+        await delivered(channel, PAGE)
+        await delivered(channel, TAKEN)
+        await delivered(channel, replace(TAKEN, attempt=2))
+        assert double.asked_by == []
+        assert len(double.notes[PagerDuty.INCIDENT]) == 1
+
+
+async def test_a_rest_key_that_opens_nothing_costs_no_acknowledgement() -> None:
+    double = PagerDuty(KEY, "another")
+    async with double.serving() as url, http_client(0.4, [url]) as client:
+        access = Rest(url, "t0ken", "tocsin@example.com")
+        calls = Caller(client, timedelta(seconds=0.4))
+        channel = PagerDutyChannel(calls, f"{url}/v2/enqueue", KEY, ManualClock(), access)
+        await delivered(channel, PAGE)
+        await delivered(channel, TAKEN)
+    assert double.states == {PAGE.provider_key: "acknowledge"}

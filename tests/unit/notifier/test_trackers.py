@@ -179,3 +179,30 @@ async def test_github_s_limits_are_waited_for(reply: Reply, wait: int) -> None:
         outcome = await channel.send(OPENED)
         assert isinstance(outcome, Unwell)
         assert outcome.retry_after == timedelta(seconds=wait)
+
+
+async def test_an_issue_of_github_that_was_closed_is_open_again_and_labelled_anew() -> None:
+    double = GitHub("acme/shop", "t")
+    async with tracker(double, github) as channel:
+        opened = await delivered(channel, OPENED)
+        over = await delivered(channel, replace(OVER, earlier=(opened,)))
+        again = replace(OPENED, notification="n-4", severity="P-1", earlier=(opened, over))
+        await delivered(channel, again)
+    [issue] = double.issues
+    assert (issue["state"], issue["state_reason"]) == ("open", "reopened")
+    assert issue["labels"] == ["incident", "P0", "P-1"]
+    assert len(issue["comments_held"]) == 2
+
+
+async def test_an_issue_of_jira_that_was_done_is_taken_up_again() -> None:
+    double = Jira("OPS", "t@example.com", "t")
+    async with tracker(double, jira) as channel:
+        opened = await delivered(channel, OPENED)
+        worse = await delivered(channel, replace(OPENED, notification="n-4", earlier=(opened,)))
+        assert double.issues["OPS-1"]["status"] == "To Do"
+        over = await delivered(channel, replace(OVER, earlier=(opened, worse)))
+        again = replace(OPENED, notification="n-5", earlier=(opened, worse, over))
+        await delivered(channel, again)
+    issue = double.issues["OPS-1"]
+    assert issue["status"] == "In Progress"
+    assert len(issue["comments"]) == 3

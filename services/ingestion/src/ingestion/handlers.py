@@ -18,7 +18,7 @@ from ingestion.domain.delivery import Delivery, Given, Malformed, Received
 from ingestion.domain.drilling import drill_webhooks
 from ingestion.domain.normalising import UNCLAIMED, Places, normalise
 from ingestion.domain.parsed import Parsed
-from ingestion.domain.people import contact_of, person_meant, unknown
+from ingestion.domain.people import contact_of, is_ours, person_meant, unknown
 from ingestion.domain.sources import Sources, alertmanager_events
 from ingestion.domain.sources.source import Source, Taken
 from ingestion.ports import Lookups
@@ -243,6 +243,8 @@ class Door:
         Raises:
             _Unheard: It reaches nobody.
         """
+        if is_ours(answer, self._people):
+            raise _Unheard("it is our own")
         policies = list(self._policies.all())
         if answer.incident is not None:
             policies = [self._policy(answer.incident)]

@@ -57,7 +57,8 @@ class IngestionSettings(RuntimeSettings):
     )
     people: dict[str, str] = Field(
         default_factory=dict,
-        description='Contacts by what sources call them, JSON: `{"slack:U123": "alice"}`.',
+        description='Contacts by what sources call them, JSON: `{"slack:U123": "alice"}`; "" for '
+        "the notifier's own users there.",
     )
     source_rate: Annotated[float, Field(gt=0, le=1_000_000)] = Field(
         5_000.0, description="Deliveries of one source a second; more are told to come again."

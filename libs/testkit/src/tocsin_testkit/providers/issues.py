@@ -23,8 +23,8 @@ class GitHub(Provider):
         self.issues: list[dict[str, Any]] = []
 
     def effects(self, request: Request) -> bool:
-        """What is created; closing twice is closing."""
-        return request.method == "POST"
+        """What is created; closing twice is closing, and a label is there once."""
+        return request.method == "POST" and not request.path.endswith("/labels")
 
     def take(self, request: Request) -> Reply:
         """The calls of issues and comments."""
@@ -41,6 +41,9 @@ class GitHub(Provider):
         issue = self.issues[int(number) - 1]
         if rest == "comments":
             return self._comments(request, issue)
+        if rest == "labels":
+            issue["labels"] = list(dict.fromkeys([*issue["labels"], *request.document()["labels"]]))
+            return Reply.of(200, [{"name": label} for label in issue["labels"]])
         if request.method == "PATCH":
             self.require(request.document().keys() <= {"state", "state_reason"}, "unknown fields")
             issue.update(request.document())
@@ -161,8 +164,8 @@ class Jira(Provider):
                 {"id": "31", "name": "Done", "to": {"statusCategory": {"key": "done"}}},
             ]
             return Reply.of(200, {"transitions": there})
-        if request.document().get("transition", {}).get("id") == "31":
-            issue["status"] = "Done"
+        moved = request.document().get("transition", {}).get("id")
+        issue["status"] = {"11": "In Progress", "31": "Done"}.get(moved, issue["status"])
         return Reply(204)
 
 

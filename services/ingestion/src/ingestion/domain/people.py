@@ -13,6 +13,11 @@ _NOT_DIALLED = re.compile(r"\(0\)|[^0-9+]")
 _MENTION = re.compile(r"<@([A-Z0-9]+)(?:\|[^>]*)?>")
 
 
+def is_ours(answer: Given, people: Mapping[str, str]) -> bool:
+    """Whether the settings say that this is nobody: the notifier, in a user's name."""
+    return people.get(f"{answer.via}:{answer.handle or answer.by}") == ""
+
+
 def contact_of(policy: Policy, answer: Given, people: Mapping[str, str]) -> str | None:
     """Id of the contact who answers, if the policy or the settings know the handle.
 

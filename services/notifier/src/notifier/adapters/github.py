@@ -27,6 +27,7 @@ _BODY = 60_000
 _PAGE = 100
 _SKEW = timedelta(minutes=5)
 _PATIENCE = timedelta(seconds=60)
+_OPENING = frozenset({Purpose.OPENED, Purpose.PAGE})
 _VERSION = "2022-11-28"
 _FORBIDDEN = 403
 _TOO_MANY = 429
@@ -71,6 +72,8 @@ class GitHubChannel:
                 made = await self._call("POST", self._url, self._issue(sending))
                 return Delivered(str(made.member("number")))
             comment = await self._comment(sending, number)
+            if sending.purpose in _OPENING:
+                await self._open_again(sending, number)
             if sending.purpose is Purpose.RESOLVED:
                 closed = {"state": "closed", "state_reason": "completed"}
                 await self._call("PATCH", f"{self._url}/{number}", closed, repeatable=True)
@@ -78,12 +81,21 @@ class GitHubChannel:
             return no.outcome
         return Delivered(f"{number}#{comment}" if comment else number)
 
+    async def _open_again(self, sending: Sending, number: str) -> None:
+        """What is said to be there anew is open, and labelled with the severity it has by now."""
+        if any(one.purpose is Purpose.RESOLVED for one in sending.earlier):
+            again = {"state": "open", "state_reason": "reopened"}
+            await self._call("PATCH", f"{self._url}/{number}", again, repeatable=True)
+        if sending.purpose is Purpose.OPENED:
+            labels = {"labels": [sending.severity]}
+            await self._call("POST", f"{self._url}/{number}/labels", labels, repeatable=True)
+
     async def _number(self, sending: Sending) -> str | None:
         """The issue's number, from the log; in doubt, or without one there, from GitHub."""
         for earlier in sending.earlier:
             if earlier.ref:
                 return earlier.ref.partition("#")[0]
-        if sending.purpose in {Purpose.OPENED, Purpose.PAGE} and not sending.may_repeat:
+        if sending.purpose in _OPENING and not sending.may_repeat:
             return None
         query = {"state": "all", "since": self._since(sending), "sort": "created"}
         found = await self._marked(self._url, query, _issue_mark(sending))

@@ -19,6 +19,7 @@ from notifier.domain.outcomes import Delivered, Outcome, Refused
 from notifier.ports import Sending
 from tocsin_contracts.incidents import Purpose
 
+_OPENING = frozenset({Purpose.OPENED, Purpose.PAGE})
 _SUMMARY = 255
 _TEXT = 6_000
 _LINES = 150
@@ -60,7 +61,9 @@ class JiraChannel:
                 return Delivered(str(made.member("key")))
             comment = await self._comment(sending, key)
             if sending.purpose is Purpose.RESOLVED:
-                await self._finish(key)
+                await self._move(key, done=True)
+            elif sending.purpose in _OPENING and _is_over(sending):
+                await self._move(key, done=False)
         except NotDone as no:
             return no.outcome
         return Delivered(f"{key}#{comment}" if comment else key)
@@ -70,7 +73,7 @@ class JiraChannel:
         for earlier in sending.earlier:
             if earlier.ref:
                 return earlier.ref.partition("#")[0]
-        if sending.purpose in {Purpose.OPENED, Purpose.PAGE} and not sending.may_repeat:
+        if sending.purpose in _OPENING and not sending.may_repeat:
             return None
         jql = f'project = "{self._project}" AND labels = "{_label(sending)}" ORDER BY created'
         search = {"jql": jql, "fields": ["key"], "maxResults": 1}
@@ -83,7 +86,7 @@ class JiraChannel:
         """Id of the comment; empty where the issue itself says it."""
         path = f"issue/{key}/comment"
         if sending.may_repeat:
-            if sending.purpose in {Purpose.OPENED, Purpose.PAGE} and not sending.earlier:
+            if sending.purpose in _OPENING and not sending.earlier:
                 # The issue that the look found is what this notification made.
                 return ""
             query = {"orderBy": "-created", "maxResults": "100"}
@@ -94,13 +97,15 @@ class JiraChannel:
         made = await self._call("POST", path, {"body": _document(sending)})
         return str(made.member("id"))
 
-    async def _finish(self, key: str) -> None:
+    async def _move(self, key: str, *, done: bool) -> None:
+        """Take the first way out of where the issue stands that leads to done, or away from it."""
         path = f"issue/{key}/transitions"
         answer = await self._call("GET", path, repeatable=True)
         for transition in answer.member("transitions") or ():
-            if transition.get("to", {}).get("statusCategory", {}).get("key") == "done":
-                done = {"transition": {"id": transition["id"]}}
-                await self._call("POST", path, done, repeatable=True)
+            category = transition.get("to", {}).get("statusCategory", {}).get("key")
+            if (category == "done") is done:
+                moved = {"transition": {"id": transition["id"]}}
+                await self._call("POST", path, moved, repeatable=True)
                 return
 
     def _fields(self, sending: Sending) -> dict[str, Any]:
@@ -131,6 +136,11 @@ class JiraChannel:
             headers={"Accept": "application/json"},
             repeatable=repeatable,
         )
+
+
+def _is_over(sending: Sending) -> bool:
+    """Whether the issue was moved to done before."""
+    return any(one.purpose is Purpose.RESOLVED for one in sending.earlier)
 
 
 def _label(sending: Sending) -> str:

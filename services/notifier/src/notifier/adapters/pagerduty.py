@@ -5,19 +5,25 @@ for a trigger, `payload` with `summary` (1,024), `source` and `severity`; succes
 `status: success`. The same `dedup_key` of an open alert is merged, so a retry is harmless.
 
 What is told and need wake nobody, an update, is a change event (`/v2/change/enqueue`), and with a
-REST key also a note on PagerDuty's own incident (`POST /incidents/{id}/notes`).
+REST key also a note on PagerDuty's own incident (`POST /incidents/{id}/notes`). An acknowledgement
+with a REST key is one of that incident too (`PUT /incidents/{id}`), into which PagerDuty may have
+merged the alert, and a note that says whose it is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from notifier.adapters.calling import Answer, Caller, NotDone
+import structlog
+
+from notifier.adapters.calling import Answer, Caller, NotDone, judge
 from notifier.adapters.markup import cut, one_line, plain, repeated
-from notifier.domain.outcomes import Delivered, Outcome, Refused
+from notifier.domain.outcomes import Delivered, Outcome, Refused, Unknown, Unwell
 from notifier.ports import Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_runtime.ports import Clock
+
+log = structlog.get_logger()
 
 _SUMMARY = 1_024
 _KEY = 255
@@ -25,6 +31,8 @@ _NOTE = 2_000
 _DETAIL = 8_000
 _SEVERITIES = ("critical", "error", "warning")
 
+_DONE_BEFORE = frozenset({1001, 1002})
+"""Codes of errors that say an incident is resolved, or acknowledged, already."""
 _ACTIONS = {Purpose.ACKNOWLEDGED: "acknowledge", Purpose.RESOLVED: "resolve"}
 
 
@@ -64,9 +72,12 @@ class PagerDutyChannel:
         try:
             if sending.purpose is Purpose.UPDATE:
                 return await self._update(sending)
-            return await self._event(sending)
+            outcome = await self._event(sending)
+            if self._rest is not None and sending.purpose is Purpose.ACKNOWLEDGED:
+                await self._taken(self._rest, sending)
         except NotDone as no:
             return no.outcome
+        return outcome
 
     async def _event(self, sending: Sending) -> Outcome:
         action = _ACTIONS.get(sending.purpose, "trigger")
@@ -118,15 +129,42 @@ class PagerDutyChannel:
         answer = await self._calls.call("POST", self._changes, document=change)
         return _success(answer)
 
+    async def _taken(self, rest: Rest, sending: Sending) -> None:
+        """Acknowledge PagerDuty's own incident, and say there who took it.
+
+        The event has said so before: where the REST API says no, nothing is lost but the name.
+        """
+        url = rest.url.rstrip("/")
+        try:
+            incident = await self._incident(rest, sending.provider_key[:_KEY])
+            if incident is None:
+                return
+            await self._calls.call(
+                "PUT",
+                f"{url}/incidents/{incident}",
+                document={"incident": {"type": "incident_reference", "status": "acknowledged"}},
+                headers=_headers(rest),
+                repeatable=True,
+                judged=_judge_done,
+            )
+            await self._noted(rest, incident, sending)
+        except NotDone as no:
+            if not isinstance(no.outcome, Refused):
+                raise
+            log.warning("pagerduty.refused", incident=sending.incident, detail=no.outcome.detail)
+
     async def _note(self, rest: Rest, sending: Sending) -> None:
-        headers = {
-            "Authorization": f"Token token={rest.token}",
-            "Accept": "application/vnd.pagerduty+json;version=2",
-            "From": rest.user,
-        }
-        incident = await self._paged(rest, sending, headers)
-        if incident is None:
-            return
+        """A note on the incident of the first page that this channel delivered."""
+        for earlier in sending.earlier:
+            if earlier.purpose is not Purpose.PAGE or not earlier.ref:
+                continue
+            incident = await self._incident(rest, earlier.ref)
+            if incident is not None:
+                await self._noted(rest, incident, sending)
+                return
+
+    async def _noted(self, rest: Rest, incident: str, sending: Sending) -> None:
+        headers = _headers(rest)
         url = f"{rest.url.rstrip('/')}/incidents/{incident}/notes"
         marker = f"[{sending.notification}]"
         if sending.may_repeat:
@@ -139,21 +177,32 @@ class PagerDutyChannel:
             "POST", url, document={"note": {"content": content}}, headers=headers
         )
 
-    async def _paged(self, rest: Rest, sending: Sending, headers: dict[str, str]) -> str | None:
-        """PagerDuty's incident of the first page that this channel delivered."""
-        for earlier in sending.earlier:
-            if earlier.purpose is not Purpose.PAGE or not earlier.ref:
-                continue
-            answer = await self._calls.call(
-                "GET",
-                f"{rest.url.rstrip('/')}/incidents",
-                query={"incident_key": earlier.ref},
-                headers=headers,
-                repeatable=True,
-            )
-            for incident in answer.member("incidents") or ():
-                return str(incident["id"])
+    async def _incident(self, rest: Rest, key: str) -> str | None:
+        """PagerDuty's incident of an alert."""
+        answer = await self._calls.call(
+            "GET",
+            f"{rest.url.rstrip('/')}/incidents",
+            query={"incident_key": key},
+            headers=_headers(rest),
+            repeatable=True,
+        )
+        for incident in answer.member("incidents") or ():
+            return str(incident["id"])
         return None
+
+
+def _headers(rest: Rest) -> dict[str, str]:
+    return {
+        "Authorization": f"Token token={rest.token}",
+        "Accept": "application/vnd.pagerduty+json;version=2",
+        "From": rest.user,
+    }
+
+
+def _judge_done(answer: Answer) -> Refused | Unwell | Unknown | None:
+    error = answer.member("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    return None if code in _DONE_BEFORE else judge(answer)
 
 
 def _success(answer: Answer) -> Outcome:
