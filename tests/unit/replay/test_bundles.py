@@ -148,7 +148,7 @@ def test_a_changed_fact_is_named_by_its_place_and_type(content: bytes) -> None:
         (lambda lines: lines[:5] + lines[6:7] + lines[5:6] + lines[7:], "line 6"),
         (lambda lines: [*lines, lines[-1]], "is not what was written"),
         (lambda lines: [*lines[:-1], lines[-1][:-10]], "cut off"),
-        (lambda _: [b"no bundle at all\n"], "line 1"),
+        (lambda _: [b"no bundle at all\n"], "no bundle"),
         (lambda _: [], "no bundle"),
     ],
 )

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from tocsin_cli.__main__ import app
 from tocsin_cli.printing import instant, period
 from tocsin_policy import policy_document
-from tocsin_replay import bundle_lines, gather_all, read_all, read_policies, states_of
+from tocsin_replay import BadArchive, bundle_lines, gather_all, read_all, read_policies, states_of
 from tocsin_simulation.clock import EPOCH
 from tocsin_simulation.memory_log import MemoryLog
 
@@ -143,7 +143,8 @@ def test_a_what_if_is_a_check(recording: Path, story: MemoryLog, tmp_path: Path)
     with file.open("w") as out:
         YAML().dump(document, out)
     arguments = ("what-if", "--policy", file, "--from", recording)
-    assert "Bob earlier" in _run(*arguments, "--markdown", "--fail-if", "missed-p0>0").stdout
+    written = _run(*arguments, "--markdown", "--fail-if", "missed-p0>0").stdout
+    assert re.search(r"Bob: paged .* earlier, at \d\d:\d\d:\d\d", written)
     assert "pages>+5%" in _run(*arguments, "--fail-if", "pages>+5%", code=1).output
 
 
@@ -176,8 +177,8 @@ def shop(story: MemoryLog) -> str:
 def test_what_is_supposed_is_lived_through(recording: Path, shop: str) -> None:
     arguments = ("what-if", "--from", recording, "--incident", shop)
     shown = _run(*arguments, "--if", "ack at +30s", "--markdown").stdout
-    assert "- Supposed: whoever answered then acknowledges 30s after the opening" in shown
-    assert "Bob removed" in shown
+    assert "**Supposed**\n\n- whoever answered then acknowledges 30s after the opening" in shown
+    assert "Bob: no longer paged, as at" in shown
     found = json.loads(_run(*arguments, "--if", "no ack", "--json").stdout)
     assert found["supposed"] == ["nobody answers"]
     checked = _run(*arguments, "--if", "no ack", "--fail-if", "pages>+0", code=1)
@@ -214,7 +215,7 @@ def test_a_postmortem_says_what_would_have_been(recording: Path, shop: str, tmp_
     assert "## What if" in written
     assert "- Supposed: whoever answered then acknowledges 30s after the opening." in written
     assert "| Answered after |" in written
-    assert "- Bob: paged no longer, as at" in written
+    assert "- Bob: no longer paged, as at" in written
     _run(*arguments, "-o", tmp_path / "review.html")
     assert "What if" in (tmp_path / "review.html").read_text()
 
@@ -225,3 +226,95 @@ def test_an_instant_is_what_a_person_means() -> None:
     assert EPOCH - period("90d", EPOCH) == EPOCH - period("2160h", EPOCH)
     with pytest.raises(ValueError, match=r"write 2026-11-21T09:00:00Z or \+12m"):
         instant("yesterday", EPOCH)
+
+
+# On a terminal of 80 columns, and with what cannot be answered.
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("replay", "SLOW", "--at", "+13m"),
+        ("replay", "--all"),
+        ("timeline", "SLOW"),
+        ("report",),
+        ("sql", "SELECT * FROM incidents"),
+        ("sql", "SELECT * FROM facts LIMIT 3"),
+        ("what-if", "--incident", "SHOP", "--if", "no ack"),
+    ],
+)
+def test_nothing_is_cut_off_on_a_narrow_terminal(
+    recording: Path, slow: str, shop: str, arguments: tuple[str, ...]
+) -> None:
+    named = [{"SLOW": slow, "SHOP": shop}.get(one, one) for one in arguments]
+    shown = _run(*named, "--from", recording, env={"COLUMNS": "80"}).stdout
+    assert shown.strip()
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown.replace("…  ", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("slow-x", "--at", "+3m", "--offset", "2"), "--at and --offset ask for different things"),
+        (("slow-x", "--step", "--hashes"), "--step and --hashes ask for different things"),
+        (("slow-x", "--all"), "--all is every incident"),
+        (("--rederive", "--at", "+3m"), "--rederive asks for every fact"),
+        ((), "name an incident, or ask for --all"),
+    ],
+)
+def test_what_cannot_be_asked_together_is_refused(
+    recording: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    result = CliRunner().invoke(app, ["replay", "--from", str(recording), *arguments])
+    assert isinstance(result.exception, ValueError)
+    assert why in str(result.exception)
+
+
+def test_stepping_ends_where_the_input_ends(recording: Path, slow: str) -> None:
+    walked = _run("replay", slow, "--step", "--from", recording, input="n\nzz\n+5\n").stdout
+    assert "no such key: zz" in walked
+    places = [int(place) for place in re.findall(r"(\d+) of \d+, offset", walked)]
+    assert places[1] == places[2]
+    assert places[3] == places[2] + 5
+
+
+def test_one_incident_is_derived_again(recording: Path, slow: str) -> None:
+    whole = _run("replay", "--rederive", "--from", recording).stdout
+    one = _run("replay", slow, "--rederive", "--from", recording).stdout
+    assert "0 differ" in one
+    assert int(one.split()[0]) < int(whole.split()[0])
+
+
+def test_a_report_of_a_recording_is_of_all_of_it(recording: Path) -> None:
+    whole = json.loads(_run("report", "--from", recording, "--json").stdout)
+    assert whole["groups"][0]["incidents"] == 3
+    assert whole["since"].startswith("2026-03-02")
+    empty = _run("report", "--from", recording, "--since", "1h").stdout
+    assert "no incident opened" in empty
+
+
+def test_what_handlers_log_is_no_part_of_an_answer(recording: Path, shop: str) -> None:
+    shown = _run("what-if", "--from", recording, "--incident", shop, "--if", "no ack").output
+    assert "[info" not in shown
+
+
+def test_a_file_that_is_no_bundle_is_named_as_that(tmp_path: Path) -> None:
+    file = tmp_path / "notes.md"
+    file.write_text("# Notes\n" * 100)
+    shown = _run("verify", file, code=1).output
+    assert "this is no bundle" in " ".join(shown.split())
+    assert "line 2" not in shown
+
+
+def test_nothing_is_told_from_an_archive_that_was_changed(
+    recording: Path, slow: str, tmp_path: Path
+) -> None:
+    _run("archive", tmp_path / "a", "--from", recording)
+    (file,) = (tmp_path / "a" / "incidents").glob("*/*.parquet")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    result = CliRunner().invoke(app, ["timeline", slow, "--from", str(tmp_path / "a")])
+    assert isinstance(result.exception, BadArchive)
+    assert "is not what was written" in str(result.exception)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from aiokafka.errors import KafkaError
 from rich.table import Table
@@ -82,6 +84,14 @@ policy_importing.register(policy_app)
 playbooks.register(app)
 freezing.register(app)
 silencing.register(app)
+
+
+@app.callback()
+def _quiet() -> None:
+    """Alerts become incidents, page people and are read back: the command of Tocsin."""
+    # What handlers say while they live through a recording is no answer to anybody.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import csv
 import sys
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tocsin_cli.printing import Json, console, errors, print_json
 from tocsin_cli.sources import From, progress, with_source
 from tocsin_replay import Answered, Archived, archive, ask, read_policies
 from tocsin_replay.gathering import EVERYTHING
+from tocsin_replay.wording import duration, some
 from tocsin_runtime.ports import Reader
 
 
@@ -44,7 +46,13 @@ def keep(
             f"the log no longer had {gap.topic}-{gap.partition} from {gap.first} to {gap.end}",
             style="yellow",
         )
-    console.print(f"{folder}: {done.records} records in {done.files} files", highlight=False)
+    console.print(
+        f"{folder}: {some(done.records, 'record')} in {some(done.files, 'file')}"
+        if done.records
+        else f"{folder}: nothing new",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def sql(
@@ -53,7 +61,10 @@ def sql(
     as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Ask in SQL: incidents, pages, alerts, levels, updates, answers, facts."""
+    """Ask in SQL: incidents, pages, alerts, levels, updates, answers, facts.
+
+    Instants are shown in UTC. What does not fit the terminal is shown row by row.
+    """
 
     async def read(reader: Reader) -> Answered:
         versions = await read_policies(reader)
@@ -68,10 +79,41 @@ def sql(
         writer.writerow(found.columns)
         writer.writerows([_plain(value) for value in row] for row in found.rows)
     else:
-        table = Table(*found.columns, box=None)
-        for row in found.rows:
-            table.add_row(*("-" if value is None else str(_plain(value)) for value in row))
+        _show([str(name) for name in found.columns], [[*map(_written, row)] for row in found.rows])
+
+
+def _show(columns: list[str], rows: list[list[str]]) -> None:
+    """A table where it fits the terminal; else row by row, so that nothing is cut off."""
+    widths = [max(map(len, held)) for held in zip(columns, *rows, strict=True)]
+    if sum(widths) + 2 * len(widths) <= console.width:
+        table = Table(*columns, box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(Text, row))
         console.print(table)
+        return
+    indent = max(map(len, columns)) + 2
+    for number, row in enumerate(rows, start=1):
+        console.rule(str(number), align="left", style="dim")
+        for name, value in zip(columns, row, strict=True):
+            grid = Table.grid(padding=0)
+            grid.add_column(width=indent, no_wrap=True)
+            grid.add_column(overflow="fold", ratio=1)
+            grid.add_row(Text(name, "bold"), Text(value))
+            console.print(grid)
+
+
+def _written(value: Any) -> str:  # noqa: ANN401 - whatever a column holds
+    if value is None:
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, timedelta):
+        return duration(value)
+    if isinstance(value, list):
+        return ", ".join(map(_written, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_written(held)}" for name, held in value.items())
+    return str(value)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds

@@ -13,13 +13,15 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tocsin_cli.exits import Exit, NotFound
 from tocsin_cli.printing import Incident, Json, console, instant, print_json, shown
-from tocsin_cli.sources import From, progress, story, with_source
+from tocsin_cli.sources import From, alone, progress, story, with_source
 from tocsin_incident import IncidentState, explain, state_document
 from tocsin_replay import (
     Cited,
+    Entry,
     Moment,
     Recorded,
     Rederived,
@@ -44,6 +46,8 @@ from tocsin_replay import (
     timeline,
     timeline_markdown,
 )
+from tocsin_replay.wording import duration, some, words
+from tocsin_runtime.ports import Reader
 
 At = Annotated[
     str | None, typer.Option("--at", help="Instant, RFC 3339; or +12m since the opening.")
@@ -70,10 +74,15 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """The exact state then: known, happened, due, paged, on call, and the fact that made it so."""
+    _one_of({"--at": at is not None, "--offset": offset is not None, "--step": step}, hashes)
     if again:
-        _rederive(source, as_json=as_json)
+        if at is not None or offset is not None or step or hashes or everything:
+            raise ValueError("--rederive asks for every fact; only --from and --json go with it")
+        _rederive(source, incident, as_json=as_json)
         return
     if everything:
+        if incident or offset is not None or step or hashes:
+            raise ValueError("--all is every incident; only --at, --from and --json go with it")
         _whole(source, None if at is None else instant(at), as_json=as_json)
         return
     if not incident:
@@ -89,6 +98,13 @@ def replay(
             print_json(moment.model_dump(mode="json"))
         else:
             _show(moment)
+
+
+def _one_of(asked: dict[str, bool], hashes: bool) -> None:  # noqa: FBT001 - as the option
+    """Refuse what cannot be answered together, rather than answer half of it."""
+    given = [name for name, there in {**asked, "--hashes": hashes}.items() if there]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} ask for different things; name one of them")
 
 
 def _moment(
@@ -123,30 +139,34 @@ def _whole(source: Path | None, at: datetime | None, *, as_json: bool) -> None:
             }
         )
         return
-    table = Table(box=None)
-    table.add_column("incident", no_wrap=True)
-    for column in ("severity", "status", "level", "opened (UTC)", "firing", "title"):
-        table.add_column(column)
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("incident, title", overflow="fold", ratio=1, min_width=32)
+    for column in ("severity", "status", "level", "opened (UTC)", "firing"):
+        table.add_column(column, no_wrap=True)
     for state in sorted(states.values(), key=lambda one: (one.opened_at, one.incident)):
         table.add_row(
-            state.incident,
+            Text.assemble(state.incident, "\n", (state.title, "dim")),
             state.severity,
             state.status,
             str(state.level),
-            shown(state.opened_at),
+            f"{state.opened_at:%m-%d %H:%M:%S}",
             f"{state.firing}/{len(state.alerts)}",
-            state.title,
         )
     console.print(table if states else "no incident")
-    console.print(f"{len(states)} incidents, hash {system_hash(states)}", highlight=False)
+    console.print(some(len(states), "incident"), highlight=False)
+    console.print(f"hash {system_hash(states)}", style="dim", highlight=False)
 
 
-def _rederive(source: Path | None, *, as_json: bool) -> None:
+def _rederive(source: Path | None, incident: str, *, as_json: bool) -> None:
     """Exit 1 if one differs: a change of code would have changed history."""
 
-    async def read() -> Rederived:
+    async def again(reader: Reader) -> Rederived:
+        held = await alone(reader, incident) if incident else reader
         with progress("deriving again") as count:
-            return await with_source(source, lambda reader: rederive(reader, count))
+            return await rederive(held, count)
+
+    async def read() -> Rederived:
+        return await with_source(source, again)
 
     found = asyncio.run(read())
     if as_json:
@@ -162,6 +182,7 @@ def _rederive(source: Path | None, *, as_json: bool) -> None:
         console.print(f"{found.checked} facts derived again, {len(found.differences)} differ")
         if found.differences:
             console.print(f"first: {found.differences[0]}", markup=False, highlight=False)
+            console.print("all of them: --json", style="dim")
     if found.differences:
         raise typer.Exit(Exit.FAILED)
 
@@ -191,31 +212,56 @@ def _walk(
             }
             sys.stdout.write(json.dumps(line) + "\n")
         return
-    told = timeline(recorded)
+    state = state_of(recorded)
+    told = timeline(recorded, None if state is None else promised(versions, state))
     place = 0
     while True:
         entry = told[place]
         console.rule(f"{place + 1} of {len(made)}, offset {entry.offset}")
-        effect = f" (no effect: {entry.ignored})" if entry.ignored else ""
-        console.print(f"[bold]{shown(entry.at)} {entry.what}[/bold] {entry.who} {effect}")
+        console.print(
+            Text.assemble(
+                (f"{shown(entry.at)} {entry.what}", "bold"),
+                f" · {entry.who}" if entry.who else "",
+                f" · {entry.why}" if entry.why else "",
+            )
+        )
         _changes(made[place])
         _show(moment_after(recorded, versions, incident, entry.offset))
-        asked = console.input("next (enter), p(revious), a number, q(uit): ").strip()
-        moved = _moved(asked, place, len(made))
+        try:
+            asked = console.input(_KEYS, markup=False).strip()
+        except EOFError:
+            console.print()  # the input ended: as if it had said q
+            return
+        moved = _moved(asked, place, told)
         if moved is None:
             return
         place = moved
 
 
-def _moved(asked: str, place: int, count: int) -> int | None:
+_KEYS = "enter: next, p: back, n: next that counts, number, +10, -10, g: end, q: "
+
+
+def _moved(asked: str, place: int, told: Sequence[Entry]) -> int | None:
     """Where a person wants to go; past the end there is nothing more to see."""
+    last = len(told) - 1
     if asked.startswith("q"):
         return None
     if asked.startswith("p"):
         return max(0, place - 1)
+    if asked.startswith("g"):
+        return last
+    if asked.startswith("n"):
+        shown = {entry.offset for entry in briefly(told)}
+        ahead = (n for n in range(place + 1, len(told)) if told[n].offset in shown)
+        return next(ahead, last)
+    if asked[:1] in {"+", "-"} and asked[1:].isdigit():
+        return min(max(place + int(asked), 0), last)
     if asked.isdigit():
-        return min(max(int(asked), 1), count) - 1
-    return place + 1 if place + 1 < count else None
+        return min(max(int(asked), 1), len(told)) - 1
+    if asked:
+        console.print(f"no such key: {asked}", style="yellow", markup=False)
+        return place
+    return place + 1 if place < last else None
 
 
 def _changes(step: Step) -> None:
@@ -229,23 +275,24 @@ def _changes(step: Step) -> None:
 
 def _show(moment: Moment) -> None:
     if moment.known is None:
-        console.print(f"the log did not know {moment.incident} at {shown(moment.at)}")
+        console.print(
+            f"the log did not know {moment.incident} at {shown(moment.at)} UTC", highlight=False
+        )
         return
     state = IncidentState.model_validate(moment.known)
     console.print(
-        f"[bold]{state.severity} {state.title}[/bold]  {state.status}, as the log had it at "
-        f"{shown(moment.at)} (offset {moment.offset})",
-        highlight=False,
+        Text.assemble(
+            (f"{state.severity} {state.title}", "bold"),
+            f"  {state.status}, as the log had it at {shown(moment.at)} UTC ",
+            f"(offset {moment.offset})",
+        )
     )
     for line in explain(state):
         console.print(f"- {line}", markup=False, highlight=False)
     for name in ("status", "severity", "acknowledged_by", "level", "roles", "updated_at"):
         if name in moment.because:
-            console.print(f"  {name} by {_cited(moment.because[name])}", highlight=False)
-    for name in differences(moment):
-        console.print(f"  had happened otherwise than was known: {name}", style="yellow")
-    for unheard in moment.unheard:
-        console.print(f"  had happened, not in the log yet: {_cited(unheard)}", style="yellow")
+            console.print(f"  {words(name)}: {_cited(moment.because[name])}", highlight=False)
+    _not_told_yet(moment)
     _table_of_deadlines(moment)
     _table_of_messages(moment)
     for duty in moment.on_call:
@@ -253,30 +300,63 @@ def _show(moment: Moment) -> None:
     console.print(f"state chain {moment.chain}", style="dim", highlight=False)
 
 
+_MOST_UNHEARD = 3
+"""Facts named that had happened and the log did not hold; of more, the rest are counted."""
+
+
+def _not_told_yet(moment: Moment) -> None:
+    parts = differences(moment)
+    if not parts:
+        return
+    console.print(f"  had happened otherwise than was known: {', '.join(parts)}", style="yellow")
+    for unheard in moment.unheard[:_MOST_UNHEARD]:
+        console.print(
+            f"  had happened, not in the log yet: {_cited(unheard)}",
+            style="yellow",
+            highlight=False,
+        )
+    more = len(moment.unheard) - _MOST_UNHEARD
+    if more > 0:
+        console.print(f"  and {some(more, 'fact')} more, see --json", style="yellow")
+    for ahead in moment.ahead[:_MOST_UNHEARD]:
+        console.print(
+            f"  in the log by a clock that was ahead: {_cited(ahead)}",
+            style="yellow",
+            highlight=False,
+        )
+
+
 def _table_of_deadlines(moment: Moment) -> None:
     if not moment.deadlines:
         console.print("no deadline is pending")
         return
-    table = Table("pending", "due (UTC)", "in", "because of", box=None)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("pending", no_wrap=True)
+    table.add_column("due (UTC)", no_wrap=True)
+    table.add_column("in", no_wrap=True)
+    table.add_column("since", overflow="fold", ratio=1)
     for due in moment.deadlines:
-        what = due.kind if due.level is None else f"{due.kind} {due.level}"
-        left = f"{due.left.total_seconds():.0f} s"
-        table.add_row(what, shown(due.due_at), left, _cited(due.because))
+        what = words(due.kind) if due.level is None else f"{words(due.kind)} {due.level}"
+        same_day = due.due_at.date() == moment.at.date()
+        when = f"{due.due_at:%H:%M:%S}" if same_day else shown(due.due_at)
+        table.add_row(what, when, duration(due.left), _cited(due.because))
     console.print(table)
 
 
 def _table_of_messages(moment: Moment) -> None:
     if not moment.messages:
         return
-    table = Table("message", "to", "by", "stands", "attempts", "because of", box=None)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("message", overflow="fold", ratio=3)
+    table.add_column("stands", overflow="fold", ratio=2)
+    table.add_column("since", overflow="fold", ratio=3)
     for held in moment.messages:
-        level = "" if held.level is None else f" level {held.level}"
+        level = "" if held.level is None else f", level {held.level}"
+        out = ", out" if held.out else ""
+        tries = f", attempt {held.attempts}" if held.attempts > 1 else ""
         table.add_row(
-            f"{held.purpose}{level}",
-            held.name,
-            held.channel,
-            f"{held.status}{' (out)' if held.out else ''}",
-            str(held.attempts),
+            Text(f"{held.purpose}{level}: {held.name} by {held.channel}"),
+            f"{words(held.status)}{out}{tries}",
             _cited(held.because),
         )
     console.print(table)
@@ -285,8 +365,8 @@ def _table_of_messages(moment: Moment) -> None:
 def _cited(fact: Cited | None) -> str:
     if fact is None:
         return ""
-    name = fact.type.removeprefix("tocsin.incidents.").removesuffix(".v1")
-    return f"{name} at {fact.at:%H:%M:%S} by {fact.by} (offset {fact.offset})"
+    name = words(fact.type.removeprefix("tocsin.incidents.").removesuffix(".v1"))
+    return f"{name} {fact.at:%H:%M:%S} by {fact.by} (offset {fact.offset})"
 
 
 def tell(

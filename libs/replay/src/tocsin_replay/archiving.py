@@ -365,6 +365,7 @@ class ArchiveReader:
         if not self.manifest.topics:
             raise BadArchive(f"{folder} is no archive: it has no {MANIFEST}")
         self._connection = connect()
+        self._whole: set[str] = set()
         self._files: dict[tuple[str, int], list[tuple[Range, File]]] = {}
         for file in self.manifest.files:
             for held in file.ranges:
@@ -392,6 +393,7 @@ class ArchiveReader:
 
         Raises:
             ValueError: `end` is absent; an archive cannot be followed.
+            BadArchive: A file it would be read from is missing, or not as it was written.
         """
         if end is None:
             raise ValueError("an archive has an end; it cannot be followed")
@@ -404,6 +406,8 @@ class ArchiveReader:
         ]
         if not wanted:
             return
+        for file in wanted:
+            self._check(file)
         names = [str(self._folder / file.path) for file in wanted]
         cursor = self._connection.cursor()
         query = (
@@ -421,6 +425,17 @@ class ArchiveReader:
                     tuple((header["name"], header["value"]) for header in headers),
                     _utc(recorded_at),
                 )
+
+    def _check(self, file: File) -> None:
+        """Nothing is told from a file that is not as it was written; each is looked at once."""
+        if file.path in self._whole:
+            return
+        path = self._folder / file.path
+        if not path.exists():
+            raise BadArchive(f"{file.path} is missing")
+        if _digest(path) != file.sha256:
+            raise BadArchive(f"{file.path} is not what was written")
+        self._whole.add(file.path)
 
 
 def _utc(instant: datetime) -> datetime:

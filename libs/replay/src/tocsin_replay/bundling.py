@@ -13,6 +13,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -172,6 +173,10 @@ def _facts(records: Iterable[Record]) -> dict[str, list[Recorded]]:
     return facts
 
 
+_SHAPE = re.compile(rb"[0-9a-f]{64} \{")
+"""What any line of a bundle looks like: another file is not complained of line by line."""
+
+
 def open_bundle(path: Path) -> Bundle:
     """A bundle from its file, every line checked.
 
@@ -209,6 +214,8 @@ def read_bundle(content: bytes) -> Bundle:
 def _checked(content: bytes) -> tuple[list[bytes], list[str]]:
     """The JSON and the hash of each line, the whole being what was written."""
     lines = content.split(b"\n")
+    if not any(map(_SHAPE.match, lines[:2])):
+        raise BadBundle([f"this is no bundle of format {FORMAT}"])
     problems = [] if lines[-1] == b"" else ["the last line is cut off"]
     texts: list[bytes] = []
     stated: list[str] = []

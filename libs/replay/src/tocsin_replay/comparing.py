@@ -5,11 +5,12 @@ from __future__ import annotations
 import operator
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -23,7 +24,7 @@ from tocsin_replay.reading import Progress
 from tocsin_replay.simulating import Lived
 from tocsin_replay.summing import Summary
 from tocsin_replay.supposing import Supposed
-from tocsin_replay.wording import duration
+from tocsin_replay.wording import duration, some
 
 MODEL = (
     "People answer an incident that holds the alert they answered then.",
@@ -410,12 +411,38 @@ def broken(found: Comparison, check: str) -> str:
     elif parsed["plus"]:
         measured = after - before
     if _SIGNS[parsed["sign"]](measured, value):
-        return f"{check}: {_figure(before)} before, {_figure(after)} after"
+        return f"{check}: {_said(name, before)} before, {_said(name, after)} after"
     return ""
 
 
 def _figure(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _said(name: str, value: float) -> str:
+    """A figure for people: those of time are seconds."""
+    if name.startswith(_OF_TIME):
+        return duration(timedelta(seconds=value)) if value else "-"
+    return _figure(value)
+
+
+def _moved_by(name: str, before: float, after: float) -> str:
+    """The change of a figure, with its sign; nothing where there is none."""
+    if before == after:
+        return ""
+    if not name.startswith(_OF_TIME):
+        return f"{after - before:+.2f}".rstrip("0").rstrip(".")
+    if not before or not after:
+        # A mean over nothing is no time: it is neither longer nor shorter.
+        return "none before" if after else "none any more"
+    sign = "+" if after > before else "-"
+    return sign + duration(timedelta(seconds=abs(after - before)))
+
+
+_OF_TIME = "time-to-"
+
+MOST_SHOWN = 50
+"""Incidents shown one by one on a terminal; of more, the rest are counted."""
 
 
 # Showing.
@@ -426,40 +453,94 @@ def _sides(found: Comparison) -> tuple[str, str]:
 
 
 def comparison_table(found: Comparison) -> Group:
-    """The comparison for a terminal."""
-    figures = Table("figure", *(name.lower() for name in _sides(found)), "change", box=None)
+    """The comparison for a terminal of 80 columns."""
+    figures = Table("figure", *_sides(found), "change", box=None, pad_edge=False)
     for name, (before, after) in found.totals.items():
         style = "" if before == after else "bold"
-        change = "" if before == after else f"{after - before:+.2f}".rstrip("0").rstrip(".")
-        figures.add_row(name, _figure(before), _figure(after), change, style=style)
-    changed = Table("incident", "what", "severity", "first page", "answered", "pages", box=None)
-    for one in found.incidents:
-        changed.add_row(
-            one.incident,
-            one.change + (f" with {', '.join(one.others)}" if one.others else ""),
-            _arrow(one.severity_before or "-", one.severity_after or "-"),
-            _arrow(duration(one.first_page_before), duration(one.first_page_after)),
-            _arrow(duration(one.acknowledged_before), duration(one.acknowledged_after)),
-            ", ".join(f"{page.name} {page.change}" for page in one.pages),
-        )
-    parts: list[object] = [figures, ""]
-    parts += [changed, ""] if found.incidents else ["no incident would have been otherwise", ""]
-    parts.append(Text("\n".join(f"- {line}" for line in _small_print(found)), style="dim"))
-    return Group(*parts)  # type: ignore[arg-type]
+        moved = _moved_by(name, before, after)
+        figures.add_row(name, _said(name, before), _said(name, after), moved, style=style)
+    parts: list[RenderableType] = [figures, ""]
+    for one in found.incidents[:MOST_SHOWN]:
+        parts += [_shown(one), ""]
+    more = len(found.incidents) - MOST_SHOWN
+    if more > 0:
+        parts += [f"and {some(more, 'incident')} more, see --json or --markdown", ""]
+    if not found.incidents:
+        parts += ["no incident would have been otherwise", ""]
+    if _woken(found):
+        woken = Table("woken by pages", *_sides(found), box=None, pad_edge=False)
+        for row in _woken(found):
+            woken.add_row(*row)
+        parts += [woken, ""]
+    for heading, lines in _small_print(found):
+        parts.append(Text(heading, style="dim bold"))
+        parts += [Padding(Text(f"- {line}", style="dim"), (0, 0, 0, 1)) for line in lines]
+    return Group(*parts)
+
+
+def _woken(found: Comparison) -> list[tuple[str, str, str]]:
+    """Who would have been paged more often or less, and how often."""
+    before, after = found.woken_before, found.woken_after
+    return [
+        (name, str(before.get(name, 0)), str(after.get(name, 0)))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name, 0) != after.get(name, 0)
+    ]
+
+
+def _shown(one: IncidentChange) -> Text:
+    """One incident that would have been otherwise, and who would have been paged otherwise."""
+    others = f" with {', '.join(one.others)}" if one.others else ""
+    shown = Text.assemble((one.incident, "bold"), f" {one.change}{others}: {one.title}")
+    for name, before, after in (
+        ("severity", one.severity_before or "-", one.severity_after or "-"),
+        ("first page", *map(_took, _both(one, "first_page"))),
+        ("answered", *map(_took, _both(one, "acknowledged"))),
+        ("resolved", *map(_took, _both(one, "resolved"))),
+    ):
+        style = "" if before == after else "bold"
+        shown.append("\n").append(f"  {name:11}{_arrow(before, after)}", style)
+    for page in one.pages:
+        shown.append("\n").append(f"  {page.name}: {_moved(page)}", _PAGES[page.change])
+    return shown
+
+
+_PAGES = {"added": "red", "removed": "green", "earlier": "cyan", "later": "yellow"}
+
+
+def _took(length: timedelta | None) -> str:
+    return "never" if length is None else f"after {duration(length)}"
 
 
 def _arrow(before: str, after: str) -> str:
     return before if before == after else f"{before} → {after}"
 
 
-def _small_print(found: Comparison) -> list[str]:
-    lines = [f"Supposed: {line}" for line in found.supposed]
-    lines += ["Assumed:", *MODEL]
-    lines.extend(f"{what}: {count} times" for what, count in found.assumptions.items())
-    if found.fidelity:
-        shown = ", ".join(f"{name} {_figure(value)}" for name, value in found.fidelity.items())
-        lines.append(f"The model against the record, under the recorded policy: {shown}")
-    return lines
+def _small_print(found: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Under which headings what was taken for granted, and how far it can be trusted."""
+    if found.supposed:
+        yield "Supposed", list(found.supposed)
+    yield "Assumed of people, providers and steps", list(MODEL)
+    counted = [f"{what}: {some(n, 'time')}" for what, n in found.assumptions.items()]
+    if counted:
+        yield "Where it had to be guessed", counted
+    yield (
+        "How to read it",
+        ["Times are means, from the first alert of an incident.", *_fidelity_said(found.fidelity)],
+    )
+
+
+def _fidelity_said(held: Mapping[str, float]) -> Iterator[str]:
+    if not held:
+        return
+    again, recorded = held["of these found again"], held["incidents recorded"]
+    paged, people = held["of these paged again"], held["people paged"]
+    off = duration(timedelta(seconds=held["answers off by seconds, at most"]))
+    yield (
+        f"The model against the record, under the recorded policy: {again:.0f} of {recorded:.0f} "
+        f"incidents found again, {held['of these with the same severity']:.0f} with the same "
+        f"severity; {paged:.0f} of {people:.0f} people paged again; answers off by {off} at most."
+    )
 
 
 def supposition_markdown(found: Comparison, incident: str) -> str:
@@ -478,9 +559,17 @@ def supposition_markdown(found: Comparison, incident: str) -> str:
         ]
         rows = [(name, before, text(after)) for name, before, after in rows]
         lines += [table(("From the first alert", *_sides(found)), rows), ""]
-        lines += [f"- {text(page.name)}: paged {_moved(page)}." for page in change.pages] + [""]
-    lines += [f"- {text(line)}" for line in _small_print(found)[len(found.supposed) :]]
+        lines += [f"- {text(page.name)}: {_moved(page)}." for page in change.pages] + [""]
+    lines += _small_markdown(found, besides="Supposed")
     return "\n".join(lines)
+
+
+def _small_markdown(found: Comparison, besides: str = "") -> list[str]:
+    lines = []
+    for heading, said in _small_print(found):
+        if heading != besides:
+            lines += [f"**{heading}**", "", *(f"- {text(line)}" for line in said), ""]
+    return lines[:-1]
 
 
 def _both(change: IncidentChange, what: str) -> tuple[timedelta | None, timedelta | None]:
@@ -489,32 +578,42 @@ def _both(change: IncidentChange, what: str) -> tuple[timedelta | None, timedelt
 
 def _moved(page: PageChange) -> str:
     if page.before is None:
-        return f"too, at {page.after:%H:%M:%S}"
+        return f"paged too, at {page.after:%H:%M:%S}"
     if page.after is None:
-        return f"no longer, as at {page.before:%H:%M:%S}"
+        return f"no longer paged, as at {page.before:%H:%M:%S}"
     by = duration(abs(page.after - page.before))
-    return f"{by} {page.change}"
+    return f"paged {by} {page.change}, at {page.after:%H:%M:%S}"
+
+
+def _with_others(one: IncidentChange) -> str:
+    others = ", ".join(f"`{other}`" for other in one.others)
+    return f"{one.change} with {others}" if others else one.change
 
 
 def comparison_markdown(found: Comparison, failed: Sequence[str] = ()) -> str:
     """The comparison as Markdown, for a pull request."""
     rows = [
-        (name, _figure(before), _figure(after), "" if before == after else "changed")
+        (
+            name,
+            _said(name, before),
+            _said(name, after),
+            f"**{_moved_by(name, before, after)}**" if before != after else "",
+        )
         for name, (before, after) in found.totals.items()
     ]
     what = "this policy" if not found.supposed else "; ".join(found.supposed)
     parts = [f"# What would have been otherwise: {text(what)}", ""]
     parts += [f"- **failed** `{line}`" for line in failed]
-    parts += ["", table(("Figure", *_sides(found), ""), rows), ""]
+    parts += [*([""] if failed else []), table(("Figure", *_sides(found), "Change"), rows), ""]
     if found.incidents:
         changed = [
             (
                 f"`{one.incident}`",
-                one.change,
+                _with_others(one),
                 _arrow(one.severity_before or "-", one.severity_after or "-"),
                 _arrow(duration(one.first_page_before), duration(one.first_page_after)),
                 _arrow(duration(one.acknowledged_before), duration(one.acknowledged_after)),
-                text(", ".join(f"{page.name} {page.change}" for page in one.pages)),
+                text("; ".join(f"{page.name}: {_moved(page)}" for page in one.pages)),
             )
             for one in found.incidents
         ]
@@ -522,5 +621,8 @@ def comparison_markdown(found: Comparison, failed: Sequence[str] = ()) -> str:
         parts += [table(head, changed), ""]
     else:
         parts += ["No incident would have been otherwise.", ""]
-    parts += [f"- {text(line)}" for line in _small_print(found)]
+    if _woken(found):
+        people = [(text(name), was, now) for name, was, now in _woken(found)]
+        parts += [table(("Woken by pages", *_sides(found)), people), ""]
+    parts += _small_markdown(found)
     return "\n".join(parts) + "\n"

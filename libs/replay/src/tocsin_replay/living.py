@@ -7,10 +7,13 @@ both. A short one is not worth the second that starting a process takes.
 from __future__ import annotations
 
 import asyncio
+import logging
 import multiprocessing
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any
+
+import structlog
 
 from tocsin_policy import Policy, parse_policy, policy_document
 from tocsin_replay.history import History
@@ -91,6 +94,8 @@ _counts: list[Any] = []
 
 def _share(count: Any) -> None:  # noqa: ANN401 - a shared int
     _counts.append(count)
+    # What handlers log while they live through it again is no answer to whoever asked.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
 def _live(history: History, document: dict[str, Any] | None, supposed: Supposed | None) -> Lived:

@@ -11,13 +11,14 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict
 from rich.console import Group as Rendered
 from rich.table import Table
+from rich.text import Text
 
 from tocsin_contracts.incidents import Opened
 from tocsin_policy import Policy
 from tocsin_replay.picturing import bars
 from tocsin_replay.reading import Progress, Recorded, Version, each_fact, promised, state_of
 from tocsin_replay.summing import Summary, summarise
-from tocsin_replay.wording import duration
+from tocsin_replay.wording import duration, some
 from tocsin_runtime.ports import Reader
 
 NIGHT_BEGINS = time(22)
@@ -405,35 +406,39 @@ def _worst(incidents: Sequence[Summary]) -> tuple[Worst, ...]:
 
 
 def measures_table(found: Measures) -> Rendered:
-    """The measures for a terminal."""
-    times = Table(
-        title=f"{found.since:%Y-%m-%d} to {found.until:%Y-%m-%d %H:%M} UTC: mean (90 %)",
-        title_justify="left",
-        box=None,
-    )
-    for column in ("by", "", "incidents", "detect", "acknowledge", "mitigate", "resolve"):
-        times.add_column(column)
-    for column in ("targets met", "updates kept", "pages"):
-        times.add_column(column, justify="right")
+    """The measures for a terminal of 80 columns."""
+    when = f"{found.since:%Y-%m-%d} to {found.until:%Y-%m-%d %H:%M} UTC"
+    if not found.groups or not found.groups[0].incidents:
+        return Rendered(f"no incident opened from {when}; --since reaches further back")
+    title = f"{when}: mean times, and below them what nine of ten stay within"
+    times = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    kept = Table(box=None, pad_edge=False)
+    times.add_column("by", overflow="fold")
+    kept.add_column("by", overflow="fold")
+    for column in ("detect", "acknowledge", "mitigate", "resolve"):
+        times.add_column(column, justify="right", no_wrap=True)
+    for column in ("incidents", "targets met", "updates kept", "pages"):
+        kept.add_column(column, justify="right", no_wrap=True)
     for group in found.groups:
-        times.add_row(
-            group.by,
-            group.name,
+        name = group.by if group.by == "all" else f"{group.by} {group.name}"
+        spreads = (group.detect, group.acknowledge, group.mitigate, group.resolve)
+        times.add_row(Text(name), *map(_shown, spreads))
+        kept.add_row(
+            Text(name),
             str(group.incidents),
-            *map(_shown, (group.detect, group.acknowledge, group.mitigate, group.resolve)),
             f"{group.targets_met}/{group.targets_set}",
             f"{group.updates_kept}/{group.updates_promised}",
             str(group.pages),
         )
-    people = Table("woken", "pages", "at night", "nights", box=None)
+    people = Table("woken", "pages", "at night", "nights", box=None, pad_edge=False)
     for person in found.people[:MOST_ROWS]:
         people.add_row(person.name, str(person.pages), str(person.night_pages), str(person.nights))
-    worst = Table("alert", "incidents", "pages", "that led to nothing", box=None)
+    worst = Table("alert", "incidents", "pages", "that led to nothing", box=None, pad_edge=False)
     for alert in found.worst[:MOST_ROWS]:
         worst.add_row(
             alert.name, str(alert.incidents), str(alert.pages), str(alert.pages_to_nothing)
         )
-    success = Table("success", "by", "target", "measured", "", box=None)
+    success = Table("success", "by", "target", "measured", "", box=None, pad_edge=False)
     for one in found.success:
         verdict = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "-"}[one.met]
         success.add_row(one.system, one.what, one.target, one.measured, verdict)
@@ -441,20 +446,25 @@ def measures_table(found: Measures) -> Rendered:
     return Rendered(
         times,
         "",
+        kept,
+        "",
         *((success, "") if found.success else ()),
         people,
         "",
         worst,
         "",
-        f"{noise.pages} pages, {noise.pages_per_incident} an incident; {noise.superseded} messages "
-        f"no longer wanted, {noise.failed} failed; {noise.to_nothing} incidents paged for nothing; "
-        f"{noise.reopened} reopened; {len(noise.flapping)} alerts flapped; "
+        f"{some(noise.pages, 'page')}, {noise.pages_per_incident} an incident; "
+        f"{some(noise.superseded, 'message')} no longer wanted, {noise.failed} failed; "
+        f"{some(noise.to_nothing, 'incident')} paged for nothing; {noise.reopened} reopened; "
+        f"{some(len(noise.flapping), 'alert')} flapped; "
         f"{noise.alerts_per_incident} alerts an incident",
     )
 
 
-def _shown(held: Spread | None) -> str:
-    return "-" if held is None else f"{duration(held.mean)} ({duration(held.p90)})"
+def _shown(held: Spread | None) -> Text:
+    if held is None:
+        return Text("-")
+    return Text.assemble(duration(held.mean), "\n", (duration(held.p90), "dim"))
 
 
 def measures_picture(found: Measures) -> str:
