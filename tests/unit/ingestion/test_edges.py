@@ -239,6 +239,15 @@ async def test_what_the_notifier_did_in_a_users_name_is_nobodys_answer() -> None
     assert door.facts("incidents") == []
 
 
+async def test_a_source_that_can_show_a_token_takes_the_one_of_all_sources() -> None:
+    door = DoorUnderTest()
+    body = a_webhook(an_alert("Down", system="shop"))
+    answer = await door.send("POST", "/v1/webhooks/grafana", body)
+    assert answer.status_code == 202, answer.text
+    answer = await door.send("POST", "/v1/webhooks/grafana", body, token="another")
+    assert answer.status_code == 401
+
+
 async def test_a_source_without_a_key_takes_nothing() -> None:
     door = DoorUnderTest()
     answer = await door.send("POST", "/v1/webhooks/github", b"{}", token=None)

@@ -123,6 +123,21 @@ def _bootstrap() -> str:
     return bootstrap
 
 
+def _said(response: httpx.Response) -> str:
+    """Why it was refused, in whichever of the door's shapes: its own, or Alertmanager's two."""
+    try:
+        said = response.json() if response.content else ""
+    except ValueError:
+        said = response.text
+    match said:
+        case {"error": {"field": str(field), "message": str(message)}}:
+            return f"{field}: {message}" if field else message
+        case {"message": str(message)} | str(message):
+            return message[:300] or response.reason_phrase
+        case _:
+            return response.text[:300]
+
+
 def post(path: str, *, content: bytes, token: str) -> dict[str, object]:
     """Ingestion's answer to a POST. Raises like `send`."""
     return send("POST", path, content=content, token=token)
@@ -154,11 +169,7 @@ def send(method: str, path: str, *, content: bytes = b"", token: str) -> dict[st
     if response.is_success:
         answer: dict[str, object] = response.json() if response.content else {}
         return answer
-    try:
-        said = response.json()["error"]
-        message = f"{said['field']}: {said['message']}" if said["field"] else said["message"]
-    except (ValueError, KeyError, TypeError):
-        message = response.text[:300]
+    message = _said(response)
     if response.status_code == httpx.codes.NOT_FOUND:
         raise NotFound(message)
     if response.status_code == httpx.codes.UNAUTHORIZED:

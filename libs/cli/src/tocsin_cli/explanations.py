@@ -37,7 +37,8 @@ def run(
     alert: Annotated[
         list[str],
         typer.Argument(
-            help="An observation's id, a fingerprint, or labels: alertname=X instance=~Y.*",
+            help="Its name, its labels (alertname=X instance=~Y.*), a fingerprint, "
+            "or an observation's id.",
             metavar="ALERT...",
         ),
     ],

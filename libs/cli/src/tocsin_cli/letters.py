@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from tocsin_cli import connection
 from tocsin_cli.exits import NotFound
@@ -179,7 +179,9 @@ def list_(*, as_json: Json = False, waiting: bool = False) -> None:
     if as_json:
         print_json([letter.document() for letter in letters])
         return
-    table = Table("when (UTC)", "service", "reason", "where", "redriven", "what is wrong", box=None)
+    # What is cut cannot be shown, edited or redriven.
+    where = Column("where", no_wrap=True, overflow="ignore")
+    table = Table("when (UTC)", "service", "reason", where, "redriven", "what is wrong", box=None)
     for letter in letters:
         said = letter.document()
         times = f"{len(letter.redriven)} times" if letter.redriven else ""

@@ -7,7 +7,7 @@ import json
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from tocsin_casebook import Silences
 from tocsin_cli import connection
@@ -34,14 +34,17 @@ def register(app: typer.Typer) -> None:
 @silence_app.command("add")
 def silence_add(
     matchers: Annotated[
-        list[str], typer.Argument(help="""As amtool's: 'service="api"' 'severity!="critical"'.""")
+        list[str],
+        typer.Argument(
+            help="""As amtool's: 'service="api"' 'severity!="critical"'.""", metavar="MATCHER..."
+        ),
     ],
     by: Annotated[str, typer.Option("--by", help="Who does not want to hear of it.")],
     comment: Annotated[str, typer.Option("--comment", "-m", help="Why; people will ask.")],
     lasting: Annotated[str, typer.Option("--for", help="For how long: 2h, 45m.")] = "1h",
     after: Annotated[str, typer.Option("--in", help="Beginning so much later.")] = "0s",
 ) -> None:
-    """Silence what passes every matcher."""
+    """Silence what passes every matcher; what still fires when it ends pages then."""
     found = [matcher for text in matchers for matcher in parse_matchers(text)]
     begins = SystemClock().now() + parse_duration(after)
     duration = parse_duration(lasting)
@@ -66,7 +69,9 @@ def silence_add(
 
 
 @silence_app.command("expire")
-def silence_expire(silence: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+def silence_expire(
+    silence: Annotated[str, typer.Argument(help="Its id, as `list` shows it.", metavar="SILENCE")],
+) -> None:
     """End a silence now; what still fires pages."""
     token = connection.connect().api_token
     connection.send("DELETE", f"/api/v2/silence/{silence}", token=token)
@@ -100,7 +105,9 @@ def silence_list(
             ]
         )
         return
-    table = Table("silence", "state", "matchers", "until (UTC)", "by", "comment", box=None)
+    # An id that is cut cannot be expired.
+    whole = (Column(name, no_wrap=True, overflow="ignore") for name in ("silence", "state"))
+    table = Table(*whole, "matchers", "until (UTC)", "by", "comment", box=None)
     for one in found:
         matchers = ", ".join(map(str, one.matchers))
         state = one.state(now).value

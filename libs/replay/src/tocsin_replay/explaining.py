@@ -23,6 +23,7 @@ from tocsin_incident import IncidentState, Status
 from tocsin_incident.state import Notification, NotificationStatus
 from tocsin_policy import (
     Matcher,
+    Operator,
     Policy,
     Silence,
     SilenceBook,
@@ -36,6 +37,7 @@ from tocsin_replay.gathering import DISPOSITIONS, SILENCES, records_at
 from tocsin_replay.history import RAW, SEEN
 from tocsin_replay.ranging import span
 from tocsin_replay.reading import (
+    INCIDENTS,
     Progress,
     Recorded,
     Step,
@@ -54,6 +56,9 @@ MOST_ALERTS = 5
 """Alerts that are told of; the newest, and the others are named."""
 
 MOST_NAMED = 100
+
+_HOLDING = (facts.Opened, facts.AlertsAttached, facts.AlertsMuted)
+"""What an incident comes to hold alerts by."""
 
 MOST_SEEN = 200
 """Observations of one alert that are told one by one: the first and the latest. Between them they
@@ -138,15 +143,17 @@ class Query:
 
 
 def query_of(words: Sequence[str]) -> Query:
-    """The alerts somebody means: an observation's id, a fingerprint, or matchers.
+    """The alerts somebody means: an observation's id, a fingerprint, a name, or matchers.
 
     >>> query_of(["0d4b8e0c6b1f4a3e"]).fingerprint
     '0d4b8e0c6b1f4a3e'
     >>> [str(m) for m in query_of(["alertname=Down", "instance=~web.*"]).matchers]
     ['alertname="Down"', 'instance=~"web.*"']
+    >>> [str(m) for m in query_of(["Down"]).matchers]
+    ['alertname="Down"']
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: It is no matcher.
     """
     if len(words) == 1 and not any(sign in words[0] for sign in "=~!"):
         word = words[0].lower()
@@ -155,9 +162,7 @@ def query_of(words: Sequence[str]) -> Query:
         try:
             return Query(observation=UUID(word))
         except ValueError:
-            raise ValueError(
-                f"{words[0]!r} is no observation id and no fingerprint; or write alertname=…"
-            ) from None
+            return Query(matchers=(Matcher("alertname", Operator.EQUAL, words[0]),))
     return Query(matchers=tuple(m for word in words for m in parse_matchers(word)))
 
 
@@ -206,8 +211,8 @@ async def explain_alert(
 ) -> Explained:
     """The stories of the alerts that are meant and were seen since an instant, newest first.
 
-    What is read: the lanes and dispositions of that time, the partition of each incident, and of
-    `alerts.raw` the records that were the cause and what Alertmanager told of itself.
+    What is read: the lanes, dispositions and incidents of that time in the alerts' partitions, and
+    of `alerts.raw` the records that were the cause and what Alertmanager told of itself.
     """
     found = await _lanes(reader, query, since, progress)
     ordered = sorted(found, key=lambda alert: alert.seen[-1].record.recorded_at, reverse=True)
@@ -228,6 +233,7 @@ async def explain_alert(
             for one in alert.seen
             if one.disposition is not None and one.disposition.incident is not None
         )
+        names |= await _holders(reader, alert, since, progress)
         recorded = {name: await read_incident(reader, name, progress) for name in names}
         stories.append(telling.story(alert, recorded))
     others = tuple(
@@ -313,6 +319,31 @@ async def _dispositions(
                 for seen in wanted.get(one.observation, ()):
                     if seen.disposition is None:  # what was said first is what was said
                         seen.disposition, seen.disposed_at = one, event.occurred_at
+
+
+async def _holders(
+    reader: Reader, alert: _Alert, since: datetime | None, progress: Progress | None
+) -> dict[str, None]:
+    """Incidents that ever held it, in the order of the log.
+
+    A disposition is written once. What keeps an alert of which nobody hears is not named by it, nor
+    where the alert goes when it is heard again.
+    """
+    named: dict[str, None] = {}
+    needle = alert.fingerprint.encode()
+    episodes = {episode(s.observation.fingerprint, s.observation.starts_at) for s in alert.seen}
+    for number in sorted({seen.record.position.partition for seen in alert.seen}):
+        start, end = await span(reader, INCIDENTS, number, since)
+        async for record in reader.read(INCIDENTS, number, start, end):
+            if progress is not None:
+                progress(1)
+            event = _event(record) if needle in (record.value or b"") else None
+            if event is None or not isinstance(event.fact, _HOLDING):
+                continue
+            held = (episode(one.fingerprint, one.starts_at) for one in event.fact.alerts)
+            if not episodes.isdisjoint(held):
+                named[event.subject] = None
+    return named
 
 
 async def _silences(reader: Reader) -> SilenceBook:
@@ -623,6 +654,8 @@ class _Incident:
         if state is None:
             yield f"{self.name} is named and the log does not hold it."
             return
+        if state.status is Status.MUTED and not self.episodes & state.alerts.keys():
+            return  # it was kept there, and has gone home
         if state.status is Status.MUTED or state.quiet:
             yield from self._unheard(state)
             return

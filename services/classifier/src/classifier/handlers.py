@@ -204,6 +204,8 @@ class Classifier:
         now = self._clock.now()
         await self._write([refuse(delivery, "no_policy", now) for delivery in deliveries])
         system = deliveries[0].event.key
+        if system == UNCLAIMED:
+            raise Poison("no_policy", "labels: no policy claims them; see `claims` of the policies")
         raise Poison("no_policy", f"key: no policy is in force for system {system!r}")
 
 

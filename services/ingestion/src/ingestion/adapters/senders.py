@@ -13,10 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pydantic import SecretStr
 
 from ingestion.domain.authentication import (
+    AnyOf,
     BadCertificate,
     Key,
     KeyInBody,
     NamedTopic,
+    Scheme,
     Token,
     Unauthenticated,
     Verified,
@@ -78,7 +80,9 @@ class Senders:
         if not keys and self._anonymous:
             return Verified()
         if not keys:
-            raise Unauthenticated("not_configured", f"no key is set for {source.name}")
+            raise Unauthenticated(
+                "not_configured", f"no key is set for {source.name}: TOCSIN_SOURCE_KEYS has none"
+            )
         verified = source.scheme.verify(received, keys, self._clock.now())
         if isinstance(source.scheme, NamedTopic):
             await self._signed_by_amazon(received)
@@ -141,13 +145,19 @@ def check_sns_signature(pem: bytes, envelope: Mapping[str, str]) -> None:
         raise Unauthenticated("bad_signature", "Signature does not fit the message") from error
 
 
+def _takes_tokens(scheme: Scheme) -> bool:
+    if isinstance(scheme, AnyOf):
+        return any(map(_takes_tokens, scheme.schemes))
+    return isinstance(scheme, Token | KeyInBody)
+
+
 def _keys(
     source: Source,
     keys: Mapping[str, Sequence[Key]],
     tokens: tuple[SecretStr | None, SecretStr | None],
 ) -> tuple[Key, ...]:
     own = tuple(keys.get(source.name, ()))
-    if own or not isinstance(source.scheme, Token | KeyInBody):
+    if own or not _takes_tokens(source.scheme):
         return own
     wanted = tokens if source.for_people else tokens[:1]
     return tuple(Key(token) for token in wanted if token is not None)
