@@ -245,3 +245,20 @@ async def test_a_record_kafka_refuses_for_its_size_is_poison_and_writes_nothing(
     [position] = await publisher.publish([Outgoing(topic, None, b"fits")])
     await publisher.stop()
     assert position.offset == 0
+
+
+@pytest.mark.kafka
+async def test_what_is_about_others_is_passed_over(kafka: RealKafka) -> None:
+    connection = KafkaConnection(kafka.bootstrap, kafka.named("client"))
+    publisher, reader = KafkaPublisher(connection, SystemClock()), KafkaReader(connection)
+    topic = await kafka.create("about")
+    about = [(("ce_subject", name),) if name else () for name in (b"a", b"b", b"", b"a", b"b")]
+    for number, headers in enumerate(about):
+        await publisher.publish([Outgoing(topic, b"k", b"%d" % number, headers, 0)])
+    seen: list[int] = []
+    found = [record async for record in reader.read_about(topic, 0, 1, 5, "a", seen.append)]
+    everything = [record async for record in reader.read(topic, 0, 0, 5)]
+    await reader.stop()
+    await publisher.stop()
+    assert found == [everything[2], everything[3]]
+    assert sum(seen) == 4

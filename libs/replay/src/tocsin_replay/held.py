@@ -20,6 +20,7 @@ class HeldLog:
         widths: Partitions of each topic; what the log they came from had, or keys would be looked
             for in the wrong place.
         clock: When something is published; without one nothing can be.
+        events: Hand on events as they are: the bytes of what is published are never made.
 
     Attributes:
         written: How many records were published.
@@ -30,11 +31,14 @@ class HeldLog:
         widths: Mapping[str, int],
         records: Iterable[Record] = (),
         clock: Clock | None = None,
+        *,
+        events: bool = False,
     ) -> None:
         self._widths = dict(widths)
         self._records: dict[tuple[str, int], list[Record]] = {}
         self._ends: dict[tuple[str, int], int] = {}
         self._clock = clock
+        self._events = events
         self.written = 0
         for record in records:
             topic, partition, offset = record.position
@@ -109,10 +113,16 @@ class HeldLog:
         place = (record.topic, number)
         position = Position(*place, self._ends.get(place, 0))
         self._ends[place] = position.offset + 1
+        unmade = self._events and record.event is not None
+        value, headers = (b"", ()) if unmade else (record.value, record.headers)
         self._records.setdefault(place, []).append(
-            Record(position, record.key, record.value, record.headers, recorded_at, record.event)
+            Record(position, record.key, value, headers, recorded_at, record.event)
         )
         return position
+
+    def end(self, topic: str, partition: int) -> int:
+        """One past the last offset."""
+        return self._ends.get((topic, partition), 0)
 
     def forget(self, topic: str, partition: int, before: int) -> None:
         """Let go of what stands before an offset: everybody has read it."""

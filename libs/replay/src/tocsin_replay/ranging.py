@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
 from tocsin_runtime.ports import Reader
+from tocsin_runtime.records import Record
 
 
 @runtime_checkable
@@ -14,6 +16,23 @@ class Timed(Protocol):
 
     async def offset_since(self, topic: str, partition: int, at: datetime) -> int:
         """Offset of the first record at or after an instant; the end if there is none."""
+        ...
+
+
+@runtime_checkable
+class Seeking(Protocol):
+    """A reader that passes over what is about others faster than it reads."""
+
+    def read_about(
+        self,
+        topic: str,
+        partition: int,
+        start: int,
+        end: int,
+        subject: str,
+        progress: Callable[[int], None] | None = None,
+    ) -> AsyncIterator[Record]:
+        """Records of `[start, end)` that are about a subject, or do not say about which."""
         ...
 
 

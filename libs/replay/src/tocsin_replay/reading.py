@@ -16,6 +16,7 @@ from tocsin_contracts.ids import key_of
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import IncidentState, Reason, fold
 from tocsin_policy import Policy, parse_policy
+from tocsin_replay.ranging import Seeking
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
 from tocsin_runtime.ports import Reader
@@ -156,7 +157,12 @@ async def _facts(
 ) -> AsyncIterator[Recorded]:
     start, end = await reader.bounds(INCIDENTS, partition)
     wanted = None if incident is None else incident.encode()
-    async for record in reader.read(INCIDENTS, partition, start, end):
+    if incident is not None and isinstance(reader, Seeking):
+        records = reader.read_about(INCIDENTS, partition, start, end, incident, progress)
+        wanted = progress = None
+    else:
+        records = reader.read(INCIDENTS, partition, start, end)
+    async for record in records:
         if progress is not None:
             progress(1)
         # To decode the facts of others is what finding one incident would cost.

@@ -41,8 +41,8 @@ from tocsin_incident.state import Notification
 from tocsin_policy import Policy, policy_hash
 from tocsin_replay.held import HeldLog
 from tocsin_replay.history import RAW, Followup, History, Outcome, Response, Story
-from tocsin_replay.reading import INCIDENTS, Progress, Recorded
-from tocsin_replay.summing import Summary, summarise
+from tocsin_replay.reading import INCIDENTS, Progress, Recorded, Step
+from tocsin_replay.summing import Summary, Summing
 from tocsin_replay.supposing import Supposed, check
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.failures import Poison, Transient
@@ -50,6 +50,9 @@ from tocsin_runtime.ports import Handler
 from tocsin_runtime.records import Outgoing, Position, Record
 
 INSTANCE = "what-if"
+
+KEPT_FOR = timedelta(days=1)
+"""How long an incident that is over is remembered, at least: what comes later of it is another."""
 LANES = ("alerts.urgent", INCIDENTS, "alerts")
 TOPICS = (*LANES, "dispositions", "dead-letters", "incidents.state")
 _WHOLE = frozenset({0})
@@ -122,7 +125,8 @@ class _Service:
     def unread(self, log: HeldLog) -> list[Record]:
         found: list[Record] = []
         for lane in self.lanes:
-            records = log.fetch(lane, 0, self.read.get(lane, 0))
+            read = self.read.get(lane, 0)
+            records = log.fetch(lane, 0, read) if log.end(lane, 0) > read else ()
             if records:
                 self.read[lane] = records[-1].position.offset + 1
                 found.extend(records)
@@ -188,6 +192,22 @@ MOST_BODIES = 2_000
 Do = Callable[[], None]
 
 
+@dataclass(slots=True)
+class _Open:
+    """An incident that something may happen to yet.
+
+    Attributes:
+        pending: What people are still to do to it.
+        forgotten_at: When to see whether it can be let go of, once it is over.
+    """
+
+    opened_at: datetime
+    summing: Summing
+    state: IncidentState | None = None
+    pending: int = 0
+    forgotten_at: datetime | None = None
+
+
 class Simulation:
     """One run.
 
@@ -212,7 +232,7 @@ class Simulation:
         self._replaced = None if supposed is None else self._replacement(supposed)
         begins_at = history.begins_at or datetime(2000, 1, 1, tzinfo=UTC)
         self._clock = _Clock(begins_at)
-        self._log = HeldLog(dict.fromkeys(TOPICS, 1), clock=self._clock)
+        self._log = HeldLog(dict.fromkeys(TOPICS, 1), clock=self._clock, events=True)
         self._fold = _Once()
         self._policies: list[Policies] = []
         self._versions: dict[str, InForce] = {}
@@ -222,12 +242,18 @@ class Simulation:
         )
         self._silences = Silences()
         self._unsilenced = deque(self._history.silences)
+        policies = [version.policy for version in history.versions]
+        policies += [] if instead is None else [instead]
+        self._kept_for = max((KEPT_FOR, *(one.grouping.reopen_within for one in policies)))
         self._reconcilers: list[Reconciler] = []
+        self._casebooks: list[Casebook] = []
         self._services: list[_Service] = []
         self._build()
         self._agenda: list[tuple[datetime, int, Do]] = []
         self._sequence = 0
-        self._facts: dict[str, list[Recorded]] = {}
+        self._open: dict[str, _Open] = {}
+        self._over: deque[tuple[datetime, str]] = deque()
+        self._summaries: dict[str, Summary] = {}
         self._heard = 0
         self._played: dict[str, dict[str, _Played]] = {}
         self._assumed: dict[str, int] = {}
@@ -239,10 +265,15 @@ class Simulation:
         self._policies.append(policies)
         return policies
 
+    def _casebook(self) -> Casebook:
+        casebook = Casebook(self._log, self._fold)
+        self._casebooks.append(casebook)
+        return casebook
+
     def _build(self) -> None:
         policies = self._followed()
-        classifier = Classifier(
-            casebook=Casebook(self._log, self._fold),
+        classifier = self._classifier = Classifier(
+            casebook=self._casebook(),
             policies=policies,
             silences=self._silences,
             publisher=self._log,
@@ -256,7 +287,7 @@ class Simulation:
         ):
             policies = self._followed()
             reconciler = Reconciler(
-                casebook=Casebook(self._log, self._fold),
+                casebook=self._casebook(),
                 policies=policies,
                 publisher=self._log,
                 clock=self._clock,
@@ -316,8 +347,11 @@ class Simulation:
             if progress is not None and count:
                 progress(count)
             await self._settle()
-        summaries = self._summaries()  # which assumes, too
-        return Lived(summaries, dict(sorted(self._assumed.items())), self._seen.alerts)
+            self._forget()
+        for incident in list(self._open):
+            self._sum_up(incident)
+        self._judge()
+        return Lived(self._summaries, dict(sorted(self._assumed.items())), self._seen.alerts)
 
     def _silence(self) -> None:
         """Hear of the silences that were known by now; people make them whatever the policy."""
@@ -402,6 +436,19 @@ class Simulation:
         self._sequence += 1
         heapq.heappush(self._agenda, (at, self._sequence, do))
 
+    def _later(self, incident: str, at: datetime, do: Do) -> None:
+        """Have a person do something to an incident, which is not forgotten before."""
+        held = self._open.get(incident)
+        if held is None:
+            return
+
+        def done() -> None:
+            held.pending -= 1
+            do()
+
+        held.pending += 1
+        self._at(max(at, self._clock.at), done)
+
     def _assume(self, what: str) -> None:
         self._assumed[what] = self._assumed.get(what, 0) + 1
 
@@ -411,8 +458,7 @@ class Simulation:
         for record in self._log.fetch(INCIDENTS, 0, self._heard):
             self._heard = record.position.offset + 1
             event = decode(record)
-            one = Recorded(event, record.position, record.recorded_at)
-            self._facts.setdefault(event.subject, []).append(one)
+            self._take(Recorded(event, record.position, record.recorded_at))
             match event.fact:
                 case facts.NotificationAttempted():
                     self._call(event.subject, event.fact)
@@ -424,6 +470,23 @@ class Simulation:
                     self._run(event.subject, event.fact)
                 case _:
                     self._hold(event)
+
+    def _take(self, recorded: Recorded) -> None:
+        """Take a fact into what its incident comes to, by the fold that everybody shares."""
+        event = recorded.event
+        held = self._open.get(event.subject)
+        if held is None:
+            basis = event.fact.basis.policy if event.fact.basis is not None else None
+            version = self._versions.get(basis or "")
+            summing = Summing(None if version is None else version.policy)
+            held = self._open[event.subject] = _Open(event.occurred_at, summing)
+        folded = self._fold(held.state, event)
+        held.summing.take(Step(recorded, held.state, folded.state, folded.ignored))
+        lived = held.state is None or held.state.status.live
+        held.state = folded.state
+        if lived and held.state is not None and not held.state.status.live:
+            held.forgotten_at = self._clock.at + self._kept_for
+            self._over.append((held.forgotten_at, event.subject))
 
     def _state(self, incident: str) -> IncidentState | None:
         found = self._reconcilers[1]._casebook.find(incident)  # noqa: SLF001 - its settled state
@@ -519,7 +582,7 @@ class Simulation:
         return self._supposed.nobody or (self._replaced is not None and response.number == 1)
 
     def _opened_at(self, incident: str) -> datetime:
-        return self._facts[incident][0].event.occurred_at
+        return self._open[incident].opened_at
 
     def _supposed_call(self, incident: str, held: Notification) -> bool | None:
         """Whether a call is supposed to go well; nothing where nothing is supposed of it."""
@@ -559,7 +622,7 @@ class Simulation:
                     waited = followup.event.occurred_at - response.event.occurred_at
                     self._follow(incident, followup, self._clock.at + waited)
 
-        self._at(max(at, self._clock.at), answer)
+        self._later(incident, at, answer)
 
     def _follow(self, incident: str, followup: Followup, at: datetime) -> None:
         def act() -> None:
@@ -581,7 +644,7 @@ class Simulation:
                 fact = fact.model_copy(update={"into": into})
             self._write(incident, fact, followup.event)
 
-        self._at(max(at, self._clock.at), act)
+        self._later(incident, at, act)
 
     def _instead_of(self, recorded: str) -> str | None:
         if recorded in self._played:
@@ -733,23 +796,55 @@ class Simulation:
 
     # The end.
 
-    def _summaries(self) -> dict[str, Summary]:
-        found = {}
-        for incident, recorded in self._facts.items():
-            opened = recorded[0].event.fact
-            basis = opened.basis.policy if opened.basis is not None else None
-            version = self._versions.get(basis or "")
-            policy = None if version is None else version.policy
-            try:
-                found[incident] = summarise(recorded, policy)
-            except LookupError:
+    def _forget(self) -> None:
+        """Let go of incidents that have been over for long: nothing can happen to them any more.
+
+        What a service would remember for longer is who asked for what when; a run is told by what
+        it came to.
+        """
+        while self._over and self._over[0][0] <= self._clock.at:
+            at, incident = self._over.popleft()
+            held = self._open.get(incident)
+            if held is None or held.forgotten_at != at or held.state is None:
                 continue
-            for name, played in self._played.get(incident, {}).items():
+            if held.state.status.live:
+                continue  # reopened
+            if held.pending or self._busy(held.state):
+                held.forgotten_at = self._clock.at + self._kept_for
+                self._over.append((held.forgotten_at, incident))
+                continue
+            self._sum_up(incident)
+            self._classifier.forget(incident)
+            for casebook in self._casebooks:
+                casebook.book(0).forget(incident)
+            for reconciler in self._reconcilers:
+                reconciler.agenda.put(incident, None)
+
+    def _busy(self, state: IncidentState) -> bool:
+        """Whether anything may happen by itself to an incident that is over."""
+        return (
+            bool(state.unattached)
+            or any(held.firing for held in state.alerts.values())
+            or any(not held.status.settled for held in state.notifications.values())
+            or any(state.incident in reconciler.agenda for reconciler in self._reconcilers)
+        )
+
+    def _sum_up(self, incident: str) -> None:
+        try:
+            self._summaries[incident] = self._open.pop(incident).summing.summary()
+        except LookupError:
+            return  # facts about an incident that nobody opened
+
+    def _judge(self) -> None:
+        """Say which recorded answers nobody gave."""
+        for incident, held in self._played.items():
+            if incident not in self._summaries:
+                continue
+            for name, played in held.items():
                 for response in played.story.responses:
                     silent = self._silent(name, response)
                     if response.number not in played.answered and not silent:
                         self._assume("a recorded answer is not given: who gave it is not told")
-        return found
 
 
 def _subject(record: Record) -> str:

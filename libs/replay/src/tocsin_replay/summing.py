@@ -24,7 +24,7 @@ from tocsin_incident.state import Step as RemediationStep
 from tocsin_policy import Policy
 from tocsin_replay.reading import Recorded, Step, steps
 from tocsin_replay.reporting import Paged, pages_of
-from tocsin_replay.targets import ResponseTarget, response_targets
+from tocsin_replay.targets import ResponseTarget, Targets
 from tocsin_replay.wording import contact, named, role
 
 _ACTION = re.compile(
@@ -200,6 +200,7 @@ class Summary(Told):
 @dataclass(slots=True)
 class _Gathering:
     policy: Policy | None
+    targets: Targets = field(default_factory=Targets)
     severities: list[Change] = field(default_factory=list)
     statuses: list[Change] = field(default_factory=list)
     levels: list[Reached] = field(default_factory=list)
@@ -222,22 +223,47 @@ def summarise(recorded: Sequence[Recorded], policy: Policy | None) -> Summary:
     Raises:
         LookupError: The facts open no incident.
     """
-    made = steps(recorded)
-    state = made[-1].after if made else None
-    if state is None:
-        raise LookupError("the log does not know this incident")
-    found = _Gathering(policy)
-    for step in made:
+    summing = Summing(policy)
+    for step in steps(recorded):
+        summing.take(step)
+    return summing.summary()
+
+
+class Summing:
+    """What an incident comes to, fact by fact: what is held is what came of them, not they.
+
+    Args:
+        policy: See `summarise`.
+    """
+
+    def __init__(self, policy: Policy | None) -> None:
+        self._found = _Gathering(policy)
+        self._state: IncidentState | None = None
+        self._last_at: datetime | None = None
+
+    def take(self, step: Step) -> None:
+        """Take in the next fact."""
+        self._state = step.after
+        self._last_at = step.recorded.event.occurred_at
+        self._found.targets.take(step)
         if step.ignored is not None:
-            found.ignored += 1
+            self._found.ignored += 1
         elif step.after is not None:
-            _take(found, step, step.after)
-    return _summary(recorded, policy, state, found)
+            _take(self._found, step, step.after)
+
+    def summary(self) -> Summary:
+        """What it has come to by now.
+
+        Raises:
+            LookupError: The facts open no incident.
+        """
+        if self._state is None or self._last_at is None:
+            raise LookupError("the log does not know this incident")
+        return _summary(self._state, self._found, self._last_at)
 
 
-def _summary(
-    recorded: Sequence[Recorded], policy: Policy | None, state: IncidentState, found: _Gathering
-) -> Summary:
+def _summary(state: IncidentState, found: _Gathering, last_at: datetime) -> Summary:
+    policy = found.policy
     alerts = _episodes(state)
     began_at = min((alert.starts_at for alert in alerts), default=state.opened_at)
     began_at = min(began_at, state.opened_at)
@@ -273,7 +299,7 @@ def _summary(
         resolution=state.resolution,
         review_due_at=found.review_due_at,
         reviewed_at=state.reviewed_at,
-        ends_at=state.resolved_at or recorded[-1].event.occurred_at,
+        ends_at=state.resolved_at or last_at,
         time_to_detect=state.opened_at - began_at,
         time_to_acknowledge=_since(state.opened_at, answered_at),
         time_to_mitigate=_since(state.opened_at, found.mitigated_at or state.resolved_at),
@@ -281,7 +307,7 @@ def _summary(
         severities=tuple(found.severities),
         statuses=tuple(found.statuses),
         levels=tuple(found.levels),
-        response_targets=response_targets(recorded, policy),
+        response_targets=found.targets.judged(policy),
         pages=pages_of(state),
         messages=dict(sorted(messages.items())),
         sent=_sent(state),

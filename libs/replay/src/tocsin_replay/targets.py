@@ -47,11 +47,26 @@ def response_targets(
     recorded: Sequence[Recorded], policy: Policy | None
 ) -> tuple[ResponseTarget, ...]:
     """The response target of each generation of one incident, in order."""
-    running: list[_Running] = []
+    targets = Targets()
     for step in steps(recorded):
+        targets.take(step)
+    return targets.judged(policy)
+
+
+class Targets:
+    """The response targets of one incident, fact by fact."""
+
+    def __init__(self) -> None:
+        self._running: list[_Running] = []
+
+    def take(self, step: Step) -> None:
+        """Take in the next fact."""
         if step.after is not None and step.ignored is None:
-            _take(running, step, step.after)
-    return tuple(_judged(one, policy) for one in running)
+            _take(self._running, step, step.after)
+
+    def judged(self, policy: Policy | None) -> tuple[ResponseTarget, ...]:
+        """The target of each generation, in order."""
+        return tuple(_judged(one, policy) for one in self._running)
 
 
 def _take(running: list[_Running], step: Step, after: IncidentState) -> None:

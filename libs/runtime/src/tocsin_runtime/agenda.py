@@ -21,6 +21,9 @@ class Agenda:
     def __len__(self) -> int:
         return len(self._due_at)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._due_at
+
     def put(self, name: str, due_at: datetime | None) -> None:
         """Have `name` due at `due_at`, and at no other time; `None` takes it off."""
         if due_at is None:

@@ -12,8 +12,7 @@ def outgoing(
     event: Event[Fact], *, topic: str | None = None, partition: int | None = None
 ) -> Outgoing:
     """The record to write for an event; `topic` names a lane other than the fact's own topic."""
-    wire = codec.encode(event, topic=topic)
-    return Outgoing(wire.topic, wire.key, wire.value, wire.headers, partition, event)
+    return Outgoing.of(event, topic=topic, partition=partition)
 
 
 def decode(record: Record) -> Event[Fact]:

@@ -113,6 +113,10 @@ class Classifier:
         self._restless.clear()
         await self.reconciler.revoked(partitions)
 
+    def forget(self, incident: str) -> None:
+        """Let go of an incident to which nothing can happen any more."""
+        self._holdings.drop(incident)
+
     async def handle(self, batch: Sequence[Record]) -> None:
         """Fold what the log brought, then dispose of what was seen, key by key."""
         facts = [record for record in batch if record.position.topic == INCIDENTS]

@@ -138,7 +138,11 @@ class Holdings:
         if self._episodes.get((state.key, key)) != state.incident:
             return
         del self._episodes[state.key, key]
-        self._firing.get((state.key, held.alert.fingerprint), set()).discard(key)
+        place = (state.key, held.alert.fingerprint)
+        firing = self._firing.get(place, set())
+        firing.discard(key)
+        if not firing:
+            self._firing.pop(place, None)
         if state.key in self._inhibitors:
             self._inhibitors[state.key][1].ends(key)
 
