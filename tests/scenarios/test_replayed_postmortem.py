@@ -294,3 +294,11 @@ def test_a_message_that_was_tried_again_is_one_line_of_the_timeline(document: Do
     failed = [line for line in document.markdown.splitlines() if "| failed page by" in line]
     assert len(failed) == 4
     assert all("attempt 1: unreachable; and 5 attempts more until 09:30:32" in f for f in failed)
+
+
+def test_the_picture_says_what_every_colour_is_and_that_a_page_was_tried_again(
+    document: Document,
+) -> None:
+    for status in ("open", "acknowledged", "mitigated", "resolved"):
+        assert f">{status}</text>" in document.drawn
+    assert document.drawn.count(">at attempt 7</text>") == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +224,10 @@ def test_a_postmortem_says_what_would_have_been(recording: Path, shop: str, tmp_
 def test_an_instant_is_what_a_person_means() -> None:
     assert instant("2026-03-02T09:00:00") == EPOCH
     assert instant("+90s", EPOCH) - EPOCH == instant("+1m30s", EPOCH) - EPOCH
+    assert instant("09:31", EPOCH) == instant("+31m", EPOCH)
+    assert instant("08:59:30", EPOCH) == instant("+1d", EPOCH) - timedelta(seconds=30)
     assert EPOCH - period("90d", EPOCH) == EPOCH - period("2160h", EPOCH)
-    with pytest.raises(ValueError, match=r"write 2026-11-21T09:00:00Z or \+12m"):
+    with pytest.raises(ValueError, match=r"write 2026-11-21T09:00:00Z, 03:12 or \+12m"):
         instant("yesterday", EPOCH)
 
 

@@ -16,6 +16,7 @@ import structlog
 import typer
 from aiokafka.errors import KafkaError
 from rich.table import Table
+from rich.text import Text as RichText
 
 from tocsin_cli import (
     archives,
@@ -40,7 +41,7 @@ from tocsin_cli import (
     whatifs,
 )
 from tocsin_cli.exits import Exit, NotFound, Unreachable
-from tocsin_cli.printing import Incident, Json, console, errors, print_json, shown
+from tocsin_cli.printing import Incident, Json, console, errors, print_json
 from tocsin_cli.stack.problems import StackProblem
 from tocsin_incident import IncidentState, explain, state_document
 from tocsin_policy import (
@@ -358,14 +359,15 @@ def incident_list(
     if as_json:
         print_json([state_document(state) for state in found])
         return
-    table = Table(box=None)
-    table.add_column("incident", no_wrap=True)  # people copy it
-    for column in ("severity", "status", "opened (UTC)", "title", "taken by"):
-        table.add_column(column)
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("incident, title", overflow="fold", ratio=1, min_width=32)  # people copy it
+    for column in ("severity", "status", "opened (UTC)", "taken by"):
+        table.add_column(column, no_wrap=True)
     for state in found:
         by = state.acknowledged_by.name if state.acknowledged_by else "-"
-        opened = shown(state.opened_at)
-        table.add_row(state.incident, state.severity, state.status, opened, state.title, by)
+        named = RichText.assemble(state.incident, "\n", (state.title, "dim"))
+        opened = f"{state.opened_at:%m-%d %H:%M:%S}"
+        table.add_row(named, state.severity, state.status, opened, by)
     console.print(table if found else "no incident")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -30,11 +30,15 @@ def shown(instant: datetime) -> str:
     return instant.strftime("%Y-%m-%d %H:%M:%S")
 
 
+_TIME_OF_DAY = re.compile(r"[0-2]\d:[0-5]\d(?::[0-5]\d)?")
+
+
 def instant(text: str, since: datetime | None = None) -> datetime:
     """The instant a person means.
 
     Args:
-        text: RFC 3339; without an offset it is UTC; `+12m` counts from `since`.
+        text: RFC 3339; without an offset it is UTC; `+12m` counts from `since`, and `03:12` is the
+            first such time of day, UTC, from `since` on.
         since: What a relative time counts from.
 
     Raises:
@@ -42,10 +46,13 @@ def instant(text: str, since: datetime | None = None) -> datetime:
     """
     if re.fullmatch(r"\+\S+", text) and since is not None:
         return since + parse_duration(text[1:])
+    if since is not None and _TIME_OF_DAY.fullmatch(text):
+        at = datetime.combine(since.date(), time.fromisoformat(text), UTC)
+        return at if at >= since.replace(microsecond=0) else at + timedelta(days=1)
     try:
         at = datetime.fromisoformat(text)
     except ValueError as error:
-        more = " or +12m" if since is not None else ""
+        more = ", 03:12 or +12m" if since is not None else ""
         raise ValueError(f"{text!r} is no instant; write 2026-11-21T09:00:00Z{more}") from error
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 

@@ -50,7 +50,8 @@ from tocsin_replay.wording import duration, some, words
 from tocsin_runtime.ports import Reader
 
 At = Annotated[
-    str | None, typer.Option("--at", help="Instant, RFC 3339; or +12m since the opening.")
+    str | None,
+    typer.Option("--at", help="RFC 3339; 03:12, UTC; or +12m since the opening."),
 ]
 
 

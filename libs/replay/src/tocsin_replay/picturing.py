@@ -19,10 +19,13 @@ from tocsin_replay.summing import Answer, Change, Episode, StepRun, Summary, Upd
 from tocsin_replay.wording import duration
 
 WIDTH = 1120
-LEFT = 190
+LEFT = 236
 RIGHT = 24
 ROW = 24
 BAND = 22
+
+_LABEL = 34
+"""Characters of a row's name that fit before the picture begins."""
 
 MOST_ALERTS = 14
 """Alerts that have a row of their own; of more, the rest are counted in one."""
@@ -73,7 +76,7 @@ class _Canvas:
 
     def label(self, text: str) -> None:
         """Name the row that comes next."""
-        shown = _cut(text, 26)
+        shown = _cut(text, _LABEL)
         self.add(
             _element("text", {"x": LEFT - 10, "y": self.y + 16, "text-anchor": "end"}, shown),
             text if shown != text else "",
@@ -188,7 +191,20 @@ def _bands(canvas: _Canvas, found: Summary, ranks: dict[str, int]) -> None:
     canvas.row(BAND + 6)
     canvas.label("status")
     _band(canvas, found.statuses, ends_at, lambda name: _STATUSES.get(name, _MILD))
-    canvas.row(BAND + 6)
+    canvas.row(BAND + 2)
+    _named_statuses(canvas, found)
+
+
+def _named_statuses(canvas: _Canvas, found: Summary) -> None:
+    """What each colour of the band means: not every part is wide enough for its name."""
+    x = float(LEFT)
+    for name in dict.fromkeys(change.to for change in found.statuses):
+        colour = _STATUSES.get(name, _MILD)
+        mark = {"x": x, "y": canvas.y + 2, "width": 9, "height": 9, "rx": 2, "fill": colour}
+        said = {"x": x + 13, "y": canvas.y + 10.5, "class": "small"}
+        canvas.add(_element("rect", mark) + _element("text", said, name))
+        x += 28 + 6.2 * len(name)
+    canvas.row(18)
 
 
 def _band(canvas: _Canvas, changes: Sequence[Change], ends_at: datetime, colour: object) -> None:
@@ -262,6 +278,11 @@ def _page(canvas: _Canvas, page: Paged) -> None:
             {"x1": asked, "x2": x, "y1": y, "y2": y, "stroke": _QUIET, "stroke-dasharray": "3 2"},
         )
     mark += _outcome(page.status, x, y)
+    if page.status == "delivered" and page.attempts > 1:
+        # It was tried before: that stands where the first attempt was, as what failed does.
+        mark += _cross(asked, y, _DOUBT)
+        said = {"x": x + 9, "y": y + 4, "class": "small"}
+        mark += _element("text", said, f"at attempt {page.attempts}")
     attempts = f", {page.attempts} attempts" if page.attempts > 1 else ""
     reason = f" ({page.reason})" if page.reason else ""
     canvas.add(
