@@ -34,6 +34,7 @@ from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.adapters.webhook import WebhookChannel
 from notifier.domain.doubt import InDoubt, in_doubt, tried_again
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
+from notifier.domain.speaking import says
 from notifier.ports import Channel, Sending
 from tocsin_cli.receiver import SECRET
 from tocsin_contracts.incidents import Purpose
@@ -374,6 +375,40 @@ async def test_an_answer_of_success_that_says_no_is_none(kind: str) -> None:
         async with meeting(kind, Said(reply)) as (double, channel):
             assert isinstance(await channel.send(sending(kind)), Unwell)
             assert double.shown == []
+
+
+WORDLESS = {"webhook", "apprise", "email"}
+"""Where a status is all that is ever said."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in WORDLESS])
+@pytest.mark.parametrize(
+    "reply", [Reply.of(200, {"ok": False}), Reply(200, "<html>"), Reply.of(200, [])]
+)
+async def test_a_success_in_words_that_are_not_the_providers_is_no_delivery(
+    kind: str, reply: Reply
+) -> None:
+    async with meeting(kind, Said(reply)) as (double, channel):
+        outcome = await channel.send(sending(kind))
+        assert isinstance(outcome, Refused | Unknown), outcome
+        assert double.shown == []
+
+
+@every_kind
+@pytest.mark.parametrize("fate", [Fate.TAKEN_AND_HANGS, Fate.TAKEN_AND_CUT, Fate.DRIPS])
+async def test_a_remediation_notice_in_doubt_is_sent_once(kind: str, fate: Fate) -> None:
+    if not says(kind, Purpose.APPROVAL):
+        return
+    asks = sending(kind, purpose=Purpose.APPROVAL, target=None)
+    if kind in {"sms", "voice", "email"}:
+        asks = replace(asks, target=a_target())
+    async with meeting(kind, fate) as (double, channel):
+        assert isinstance(await channel.send(asks), Unknown)
+        doubt = in_doubt(kind, Purpose.APPROVAL)
+        if tried_again(doubt, Purpose.APPROVAL):
+            assert isinstance(await channel.send(replace(asks, attempt=2)), Delivered)
+        assert isinstance(double, Provider) or len(double.mails) == 1
+        assert len(double.shown) == 1
 
 
 @every_kind

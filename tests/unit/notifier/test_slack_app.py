@@ -20,7 +20,7 @@ from notifier.adapters.slack_app import SlackAppChannel
 from notifier.domain.outcomes import Delivered, Refused, Unwell
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
-from tocsin_simulation.clock import EPOCH
+from tocsin_simulation.clock import EPOCH, ManualClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
 from tocsin_testkit.providers import Reply, Said, Slack
 from tocsin_testkit.providers.slack import Room
@@ -351,3 +351,17 @@ async def test_an_invitation_that_fails_costs_no_page() -> None:
         second = replace(PAGE, notification="n-2", invited=("U0GONE0",), earlier=(opened,))
         await delivered(channel, second)
         assert len(double.messages("C0ALL")) == 2
+
+
+async def test_a_message_in_doubt_is_found_however_long_the_channel_is_there() -> None:
+    clock = ManualClock()
+    double = Slack(TOKEN, "C0ALL", clock=clock)
+    async with double.serving() as url, http_client(2.0, [url]) as client:
+        calls = Caller(client, timedelta(seconds=2))
+        channel = SlackAppChannel(calls, f"{url}/api", TOKEN, "C0ALL")
+        await delivered(channel, replace(OTHER, notification="o-2"))
+        clock.advance(timedelta(hours=1))
+        opened = replace(OPENED, opened_at=clock.now())
+        first = await delivered(channel, opened)
+        again = await delivered(channel, replace(opened, attempt=2))
+    assert again.ref == first.ref

@@ -350,7 +350,7 @@ def double_of(kind: str, clock: Clock) -> Provider | MailServer:
     """A provider of this kind that nobody has spoken to yet."""
     made: Mapping[str, Callable[[], Provider | MailServer]] = {
         "slack": SlackWebhook,
-        "slack-app": lambda: Slack(_TOKEN, "C0ALL", users=("U0ALICE",), begins_at=clock.now()),
+        "slack-app": lambda: Slack(_TOKEN, "C0ALL", users=("U0ALICE",), clock=clock),
         "pagerduty": lambda: PagerDuty(_ROUTING_KEY),
         "webhook": lambda: WebhookTarget(_SIGNING, clock),
         "email": MailServer,

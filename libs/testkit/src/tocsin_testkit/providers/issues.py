@@ -114,6 +114,9 @@ class Jira(Provider):
         issue = self.issues.get(key)
         if issue is None:
             return Reply.of(404, {"errorMessages": ["Issue does not exist"], "errors": {}})
+        if not rest and request.method == "GET":
+            self.require(request.query.get("fields") == "description", "a look names its fields")
+            return Reply.of(200, {"key": key, "fields": {"description": issue["description"]}})
         if rest == "comment":
             return self._comment(request, issue)
         if rest == "transitions":

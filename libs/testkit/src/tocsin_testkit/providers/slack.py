@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
+from tocsin_runtime.ports import Clock
 from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.providers.serving import Provider, Reply, Request, Shown
 
@@ -161,11 +161,12 @@ class Slack(Provider):
         token: str,
         *channels: str,
         users: tuple[str, ...] = (),
-        begins_at: datetime = EPOCH,
+        clock: Clock | None = None,
     ) -> None:
         super().__init__()
         self._token = token
-        self._now = int(begins_at.timestamp())
+        self._clock = clock
+        self._now = 0
         self.rooms = {one: Room(one, one.lower()) for one in channels}
         self.users = set(users)
         self.missing_scopes: set[str] = set()
@@ -214,7 +215,9 @@ class Slack(Provider):
             return _no("thread_not_found")
         metadata = arguments.get("metadata", {})
         self.require(not metadata or {"event_type", "event_payload"} == metadata.keys(), "metadata")
-        self._now += 1
+        # One a second at most, as its times are names, and never behind the clock of who looks.
+        now = EPOCH if self._clock is None else self._clock.now()
+        self._now = max(self._now + 1, int(now.timestamp()))
         shown = Shown(_texts(arguments), room.id)
         room.posted.append(Posted(f"{self._now}.000247", arguments, shown))
         self.shown.append(shown)

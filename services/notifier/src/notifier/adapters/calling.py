@@ -56,6 +56,29 @@ class Answer:
         document = self.document()
         return document.get(name) if isinstance(document, dict) else None
 
+    def objects(self, name: str | None = None) -> list[dict[str, Any]]:
+        """The JSON objects of a list: a member's, or the whole body; none where there is none."""
+        found = self.document() if name is None else self.member(name)
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+    def word(self, name: str) -> str:
+        """A member that is a string; empty where there is none."""
+        found = self.member(name)
+        return found if isinstance(found, str) else ""
+
+    def name_of(self, *path: str) -> str:
+        """What the provider calls what it made, at the end of a path of members.
+
+        Raises:
+            NotDone: It said yes, and nothing by which it could be found: nobody knows.
+        """
+        found = self.document()
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        if isinstance(found, str | int) and str(found):
+            return str(found)
+        raise NotDone(Unknown("unreadable_answer"))
+
     def detail(self) -> str:
         """Its status and the beginning of its body, for people."""
         return f"{self.status}: {self.text[:MOST_DETAIL]}"

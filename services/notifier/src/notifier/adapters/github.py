@@ -70,7 +70,7 @@ class GitHubChannel:
                 if sending.purpose is Purpose.RESOLVED:
                     return Refused("never_opened", "there is no issue to close")
                 made = await self._call("POST", self._url, self._issue(sending))
-                return Delivered(str(made.member("number")))
+                return Delivered(made.name_of("number"))
             comment = await self._comment(sending, number)
             if sending.purpose in _OPENING:
                 await self._open_again(sending, number)
@@ -99,7 +99,7 @@ class GitHubChannel:
             return None
         query = {"state": "all", "since": self._since(sending), "sort": "created"}
         found = await self._marked(self._url, query, _issue_mark(sending))
-        return None if found is None else str(found["number"])
+        return None if found is None else str(found.get("number"))
 
     async def _comment(self, sending: Sending, number: str) -> str:
         """Id of the comment; empty where the issue itself says it."""
@@ -110,21 +110,20 @@ class GitHubChannel:
                 return ""
             found = await self._marked(url, {"since": self._since(sending)}, _mark(sending))
             if found is not None:
-                return str(found["id"])
+                return str(found.get("id"))
         made = await self._call("POST", url, {"body": _text(sending, _mark(sending))})
-        return str(made.member("id"))
+        return made.name_of("id")
 
     async def _marked(self, url: str, query: dict[str, str], mark: str) -> dict[str, Any] | None:
         for page in range(1, MOST_PAGES + 1):
             pages = query | {"per_page": str(_PAGE), "page": str(page)}
             answer = await self._call("GET", url, query=pages, repeatable=True)
-            listed = answer.document()
-            if not isinstance(listed, list):
+            if not isinstance(answer.document(), list):
                 raise NotDone(Unwell("unreadable_answer", answer.detail()))
+            listed = answer.objects()
             for one in listed:
                 if mark in str(one.get("body")):
-                    found: dict[str, Any] = one
-                    return found
+                    return one
             if len(listed) < _PAGE:
                 return None
         return None

@@ -23,6 +23,7 @@ _OPENING = frozenset({Purpose.OPENED, Purpose.PAGE})
 _SUMMARY = 255
 _TEXT = 6_000
 _LINES = 150
+_WHAT_IT_SAYS = {"fields": "description"}
 
 
 class JiraChannel:
@@ -58,7 +59,7 @@ class JiraChannel:
                 if sending.purpose is Purpose.RESOLVED:
                     return Refused("never_opened", "there is no issue to finish")
                 made = await self._call("POST", "issue", {"fields": self._fields(sending)})
-                return Delivered(str(made.member("key")))
+                return Delivered(made.name_of("key"))
             comment = await self._comment(sending, key)
             if sending.purpose is Purpose.RESOLVED:
                 await self._move(key, done=True)
@@ -78,33 +79,32 @@ class JiraChannel:
         jql = f'project = "{self._project}" AND labels = "{_label(sending)}" ORDER BY created'
         search = {"jql": jql, "fields": ["key"], "maxResults": 1}
         answer = await self._call("POST", "search/jql", search, repeatable=True)
-        for issue in answer.member("issues") or ():
-            return str(issue["key"])
+        for issue in answer.objects("issues"):
+            return str(issue.get("key"))
         return None
 
     async def _comment(self, sending: Sending, key: str) -> str:
         """Id of the comment; empty where the issue itself says it."""
         path = f"issue/{key}/comment"
         if sending.may_repeat:
-            if sending.purpose in _OPENING and not sending.earlier:
-                # The issue that the look found is what this notification made.
+            issue = await self._call("GET", f"issue/{key}", query=_WHAT_IT_SAYS, repeatable=True)
+            if sending.notification in issue.text:
                 return ""
             query = {"orderBy": "-created", "maxResults": "100"}
             answer = await self._call("GET", path, query=query, repeatable=True)
-            for comment in answer.member("comments") or ():
+            for comment in answer.objects("comments"):
                 if sending.notification in json.dumps(comment):
-                    return str(comment["id"])
+                    return str(comment.get("id"))
         made = await self._call("POST", path, {"body": _document(sending)})
-        return str(made.member("id"))
+        return made.name_of("id")
 
     async def _move(self, key: str, *, done: bool) -> None:
         """Take the first way out of where the issue stands that leads to done, or away from it."""
         path = f"issue/{key}/transitions"
         answer = await self._call("GET", path, repeatable=True)
-        for transition in answer.member("transitions") or ():
-            category = transition.get("to", {}).get("statusCategory", {}).get("key")
-            if (category == "done") is done:
-                moved = {"transition": {"id": transition["id"]}}
+        for transition in answer.objects("transitions"):
+            if _is_done(transition) is done:
+                moved = {"transition": {"id": transition.get("id")}}
                 await self._call("POST", path, moved, repeatable=True)
                 return
 
@@ -136,6 +136,14 @@ class JiraChannel:
             headers={"Accept": "application/json"},
             repeatable=repeatable,
         )
+
+
+def _is_done(transition: dict[str, Any]) -> bool:
+    """Whether it leads to a status of the category done."""
+    to: object = transition
+    for name in ("to", "statusCategory", "key"):
+        to = to.get(name) if isinstance(to, dict) else None
+    return to == "done"
 
 
 def _is_over(sending: Sending) -> bool:

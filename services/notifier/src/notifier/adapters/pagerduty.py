@@ -186,8 +186,8 @@ class PagerDutyChannel:
             headers=_headers(rest),
             repeatable=True,
         )
-        for incident in answer.member("incidents") or ():
-            return str(incident["id"])
+        for incident in answer.objects("incidents"):
+            return str(incident.get("id"))
         return None
 
 
@@ -202,7 +202,8 @@ def _headers(rest: Rest) -> dict[str, str]:
 def _judge_done(answer: Answer) -> Refused | Unwell | Unknown | None:
     error = answer.member("error")
     code = error.get("code") if isinstance(error, dict) else None
-    return None if code in _DONE_BEFORE else judge(answer)
+    done = isinstance(code, int) and code in _DONE_BEFORE
+    return None if done else judge(answer)
 
 
 def _success(answer: Answer) -> Outcome:

@@ -145,7 +145,7 @@ class SlackAppChannel:
         if not is_user(sending.handle):
             raise NotDone(Refused("no_address", "the target has no Slack user id in the policy"))
         answer = await self._api("conversations.open", {"users": sending.handle})
-        return str(answer.member("channel")["id"])
+        return answer.name_of("channel", "id")
 
     async def _message(self, sending: Sending, channel: str) -> str:
         """The time of the message in the channel, posted unless it stands there already."""
@@ -167,7 +167,7 @@ class SlackAppChannel:
             # The page of a second level is no footnote to the first, nor is what came back.
             arguments["reply_broadcast"] = sending.purpose in _PAGES
         answer = await self._api("chat.postMessage", arguments, repeatable=False)
-        return str(answer.member("ts"))
+        return answer.name_of("ts")
 
     async def _found(self, sending: Sending, channel: str, thread: str | None) -> str | None:
         """The time of the message, if it stands in the channel, or in the thread there is by now.
@@ -181,9 +181,9 @@ class SlackAppChannel:
             looks.append(("conversations.replies", query | {"ts": thread}))
         for method, look in looks:
             async for page in self._pages(method, look, MOST_PAGES):
-                for message in page.member("messages") or ():
-                    if message.get("metadata", {}).get("event_payload") == _payload(sending):
-                        return str(message["ts"])
+                for message in page.objects("messages"):
+                    if _payload_of(message) == _payload(sending):
+                        return str(message.get("ts"))
         return None
 
     async def _changed(self, sending: Sending, channel: str) -> None:
@@ -252,7 +252,7 @@ class SlackAppChannel:
                 if taken is not None and await self._is_ours(sending, taken):
                     return taken
             else:
-                return str(made.member("channel")["id"])
+                return made.name_of("channel", "id")
         raise NotDone(Refused("refused", f"the names {name} and {name}{mark} are taken"))
 
     async def _is_ours(self, sending: Sending, room: str) -> bool:
@@ -266,12 +266,10 @@ class SlackAppChannel:
         try:
             look = query | {"oldest": f"{oldest:.6f}"}
             async for page in self._pages("conversations.history", look, MOST_PAGES):
-                for message in page.member("messages") or ():
-                    if message.get("subtype"):
-                        # Somebody joined, or set a topic.
-                        continue
-                    payload = message.get("metadata", {}).get("event_payload", {})
-                    incidents.add(str(payload.get("incident", "")))
+                for message in page.objects("messages"):
+                    # One with a subtype says that somebody joined, or set a topic.
+                    if not message.get("subtype"):
+                        incidents.add(str(_payload_of(message).get("incident", "")))
         except NotDone as no:
             if not isinstance(no.outcome, Refused):
                 raise
@@ -286,22 +284,23 @@ class SlackAppChannel:
         arguments = _content(sending, sending.message)
         arguments |= {"channel": room, "metadata": _metadata(sending), "unfurl_links": False}
         posted = await self._allowed("chat.postMessage", arguments, repeatable=False)
-        return None if posted is None else str(posted.member("ts"))
+        return None if posted is None else posted.name_of("ts")
 
     async def _listed(self, name: str) -> str | None:
         """Id of the channel of this name; none if it is archived, or not to be seen."""
         query = {"limit": str(_LIST), "exclude_archived": "true"}
         async for page in self._pages("conversations.list", query, MOST_LISTED):
-            for channel in page.member("channels") or ():
+            for channel in page.objects("channels"):
                 if channel.get("name") == name:
-                    return str(channel["id"])
+                    return str(channel.get("id"))
         return None
 
     async def _pages(self, method: str, query: dict[str, str], most: int) -> Any:  # noqa: ANN401 - an async generator
         for _ in range(most):
             page = await self._api(method, None, query=query)
             yield page
-            cursor = (page.member("response_metadata") or {}).get("next_cursor")
+            further = page.member("response_metadata")
+            cursor = further.get("next_cursor") if isinstance(further, dict) else None
             if not cursor:
                 return
             query = query | {"cursor": str(cursor)}
@@ -357,7 +356,7 @@ def room_name(text: str) -> str:
 
 
 def _judge(answer: Answer) -> Refused | Unwell | None:
-    error = answer.member("error")
+    error = answer.word("error")
     if answer.status < 300 and answer.member("ok") is True:  # noqa: PLR2004 - a success
         return None
     detail = f"{answer.status}: {error or answer.text[:100]}"
@@ -388,6 +387,13 @@ def _said(sending: Sending, channel: str) -> str | None:
 
 def _payload(sending: Sending) -> dict[str, str]:
     return {"notification": sending.notification, "incident": sending.incident}
+
+
+def _payload_of(message: dict[str, Any]) -> dict[str, Any]:
+    """What one of our messages carries; nothing of anybody else's."""
+    metadata = message.get("metadata")
+    payload = metadata.get("event_payload") if isinstance(metadata, dict) else None
+    return payload if isinstance(payload, dict) else {}
 
 
 def _metadata(sending: Sending) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class StatuspageChannel:
             made = await self._post("POST", self._url, self._opened(sending))
         except NotDone as no:
             return no.outcome
-        return Delivered(str(made.member("id") or ""))
+        return Delivered(made.name_of("id"))
 
     async def _identity(self, sending: Sending) -> str | None:
         """The page's id of the incident, from the log, or else from the page itself."""
@@ -77,18 +77,16 @@ class StatuspageChannel:
             repeatable=True,
             judged=_judge,
         )
-        found = answer.document()
-        for incident in found if isinstance(found, list) else ():
+        for incident in answer.objects():
             if _about(incident) == sending.incident:
-                return str(incident["id"])
+                return str(incident.get("id"))
         return None
 
     async def _post(self, method: str, url: str, incident: dict[str, Any]) -> Answer:
         answer = await self._calls.call(
             method, url, document={"incident": incident}, headers=self._headers, judged=_judge
         )
-        if not answer.member("id"):
-            raise NotDone(Unknown("unreadable_answer"))
+        answer.name_of("id")
         return answer
 
     def _opened(self, sending: Sending) -> dict[str, Any]:
@@ -121,6 +119,8 @@ def _judge(answer: Answer) -> Refused | Unwell | Unknown | None:
     return judge_warily(answer)
 
 
-def _about(incident: dict[str, Any]) -> str | None:
-    ours = (incident.get("metadata") or {}).get("tocsin") or {}
-    return ours.get("incident")
+def _about(incident: dict[str, Any]) -> object:
+    found: object = incident
+    for name in ("metadata", "tocsin", "incident"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found

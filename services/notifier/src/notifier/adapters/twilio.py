@@ -187,7 +187,7 @@ async def _posted(calls: Caller, account: Account, what: str, form: dict[str, st
 def _judge(answer: Answer) -> Refused | Unwell | Unknown | None:
     outcome = judge(answer)
     code = answer.member("code")
-    if isinstance(outcome, Refused) and code in _REASONS:
+    if isinstance(outcome, Refused) and isinstance(code, int) and code in _REASONS:
         return Refused(_REASONS[code], outcome.detail)
     if isinstance(outcome, Refused) and code == _TOO_MANY:
         return Unwell("rate_limited", outcome.detail)

@@ -40,8 +40,10 @@ KINDS: Mapping[str, InDoubt] = {
 
 _EXCEPT: Mapping[tuple[str, Purpose], InDoubt] = {
     ("pagerduty", Purpose.UPDATE): InDoubt.LOOK_FIRST,
+    ("email", Purpose.APPROVAL): InDoubt.NEVER,
 }
-"""A note has no key; it is looked for."""
+"""A note has no key; it is looked for. A remediation notice is never sent twice: by mail it would
+be, whatever its reader's program makes of the second."""
 
 
 def in_doubt(kind: str, purpose: Purpose) -> InDoubt:
