@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 ROOT = Path(__file__).resolve().parents[2]
 TOCSIN = Path(sys.executable).with_name("tocsin")
 PARTITIONS = 2
+_ESTABLISHED = "01"
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -165,6 +166,33 @@ async def test_what_no_policy_claims_is_set_aside_and_says_where_to_look(stack: 
     assert "`claims` of the policies" in listed[-1]["detail"]
     audited = tocsin(stack, "audit", "--since", "1h", "--grace", "1s")
     assert "everything is accounted for" in audited
+
+
+async def test_hundreds_of_requests_at_once_share_one_producer(stack: Stack) -> None:
+    """PagerDuty, August 2025: one producer for each request, and 95 % of events were refused."""
+    system = _system(stack)
+    door = next(one.said.pid for one in stack.status() if one.name == "ingestion")
+    assert door is not None
+    await system.push(a_webhook(of_name("Before")))
+    before = _connections(door, stack.bootstrap)
+    assert before > 0
+    alerts = [an_alert("Crowd", system="shop", severity="minor", n=str(n)) for n in range(300)]
+    await asyncio.gather(*(system.push(a_webhook(alert)) for alert in alerts))
+    assert _connections(door, stack.bootstrap) == before
+
+
+def _connections(process: int, bootstrap: str) -> int:
+    """How many connections a process has to a broker."""
+    port = int(bootstrap.rpartition(":")[2])
+    own = {str(each.readlink()) for each in Path(f"/proc/{process}/fd").iterdir()}
+    table = Path(f"/proc/{process}/net/tcp").read_text().splitlines()[1:]
+    rows = [(row[2], row[3], row[9]) for row in map(str.split, table)]
+    return sum(
+        int(remote.rpartition(":")[2], 16) == port
+        and state == _ESTABLISHED
+        and f"socket:[{inode}]" in own
+        for remote, state, inode in rows
+    )
 
 
 def _dispositions(event: Event[Fact]) -> tuple[Disposition, ...]:

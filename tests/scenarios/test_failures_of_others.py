@@ -92,7 +92,7 @@ def inhibiting() -> Policy:
 
 @scenario(inhibiting)
 async def test_what_is_inhibited_pages_nobody_after_a_restart(system: Timeline) -> None:
-    """Alertmanager #4064: an inhibited alert paged after the restart."""
+    """Alertmanager #4064, #4179: an inhibited alert paged after the restart."""
     site = an_alert("SiteDown", system="shop", severity="critical", site="eu")
     here = an_alert("Down", system="shop", severity="critical", site="eu")
     system.at(minutes=0).push(site)
