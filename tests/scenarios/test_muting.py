@@ -361,3 +361,67 @@ async def test_an_alert_nobody_mentions_any_more_ends_with_its_lease(system: Tim
     assert held.cleared_because == "lease_over"
     assert held.cleared_at == system.start + minutes(35)
     assert state.status is Status.RESOLVED
+
+
+PODS = [
+    an_alert("Down", system="shop", severity="critical", service="api", pod=str(number))
+    for number in range(12_000)
+]
+"""More than one fact holds, of one group."""
+
+
+def push_pods(system: Timeline) -> None:
+    for first in range(0, len(PODS), 1_000):
+        system.at(minutes=0).push(*(pod.began(EPOCH) for pod in PODS[first : first + 1_000]))
+
+
+@scenario()
+async def test_a_silence_over_twelve_thousand_alerts_mutes_them_and_lets_them_go(
+    system: Timeline,
+) -> None:
+    push_pods(system)
+    system.at(minutes=2).silence('alertname="Down"', duration=minutes(28))
+    muted: list[int] = []
+
+    async def look() -> None:
+        held = system.incident().alerts.values()
+        muted.append(sum(one.muting is not None for one in held))
+
+    system.at(minutes=29).do("look", look)
+    system.want(at(minutes=0), ALICE)
+    system.want(at(minutes=30), ALICE)
+    await system.run(until=minutes(31))
+    assert muted == [len(PODS)]
+    held = system.incident().alerts.values()
+    assert [one.muting for one in held] == [None] * len(PODS)
+
+
+@scenario(leasing)
+async def test_twelve_thousand_leases_that_end_at_once_all_clear(system: Timeline) -> None:
+    push_pods(system)
+    system.at(minutes=1).mitigate("alice")
+    system.want(at(minutes=0), ALICE)
+    await system.run(until=minutes(60))
+    state = system.incident()
+    assert len(state.alerts) == len(PODS)
+    assert {held.cleared_because for held in state.alerts.values()} == {"lease_over"}
+
+
+@scenario(depending)
+async def test_a_symptom_whose_cause_clears_goes_to_what_caused_that(system: Timeline) -> None:
+    api = an_alert("ApiDown", system="shop", severity="critical", service="api")
+    system.at(minutes=0).push(api)
+    system.at(minutes=1).acknowledge("alice", of="ApiDown")
+    system.at(minutes=2).push(WEB)
+    system.at(minutes=3).push(DATABASE)
+    system.at(minutes=4).acknowledge("alice", of="DatabaseDown")
+    system.at(minutes=11).clear(api, began=at(minutes=0))
+    system.want(at(minutes=0), ALICE)
+    system.want(at(minutes=3), ALICE)
+    await system.run(until=minutes(20))
+    assert begun(system) == ["ApiDown is firing", "DatabaseDown is firing"]
+    cause = system.incident("DatabaseDown")
+    guests = [held for held in cause.alerts.values() if held.guest]
+    assert [(one.alert.name, one.muting and one.muting.because) for one in guests] == [
+        ("WebErrors", "symptom")
+    ]

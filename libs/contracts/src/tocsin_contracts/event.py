@@ -76,11 +76,13 @@ class Basis(Value):
         incidents: End position in the system's `incidents` partition (one past the last folded).
         policy: Content hash of the policy that decided.
         silences: End position summed over `silences` partitions, if silences were consulted.
+        owed_by: The incident whose state asked for the fact, if that is another than it is about.
     """
 
     incidents: int | None = None
     policy: str | None = None
     silences: int | None = None
+    owed_by: str | None = None
 
 
 class Fact(Value):

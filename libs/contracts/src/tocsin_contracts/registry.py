@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tocsin_contracts import (
     alerts,
+    claims,
     dead_letters,
     dispositions,
     freezes,
@@ -190,6 +191,18 @@ TOPICS: tuple[Topic, ...] = (
         readers=("remediation",),
         description="The switch that stops remediation, turned on and off.",
         facts=_facts_of(freezes),
+    ),
+    Topic(
+        name="claims",
+        key="system",
+        co_partitioned=False,
+        # More would take from claims of different systems their one order.
+        partitions=1,
+        configs=_kept(None),
+        writers=(Writer.REMEDIATION,),
+        readers=("remediation",),
+        description="What steps of remediation act on: claimed, released; read whole.",
+        facts=_facts_of(claims),
     ),
     Topic(
         name="heartbeats",

@@ -6,6 +6,7 @@ from tocsin_incident.folding import Folded, fold
 from tocsin_incident.life import TABLE, Reason, diagram, step
 from tocsin_incident.reaching import Early, gave_up_at, lost, page_id
 from tocsin_incident.state import FOLD_VERSION, IncidentState, Status, state_bytes, state_document
+from tocsin_incident.weighing import weight
 
 __all__ = [
     "FOLD_VERSION",
@@ -29,4 +30,5 @@ __all__ = [
     "state_bytes",
     "state_document",
     "step",
+    "weight",
 ]

@@ -23,8 +23,6 @@ from tocsin_simulation.loop import SimulatedLoop
 
 T = TypeVar("T")
 
-MOST_BYTES = 1_000_000
-"""A larger record is refused, a little below where Kafka's default refuses it."""
 
 READ_AT_ONCE = 500
 """Records a reader fetches in one call."""
@@ -144,8 +142,13 @@ class MemoryLog:
         if not records:
             return ()
         for record in records:
-            if (size := len(record.key or b"") + len(record.value or b"")) > MOST_BYTES:
-                raise Poison("record_too_large", f"value: {size} bytes are more than {MOST_BYTES}")
+            if (
+                size := len(record.key or b"") + len(record.value or b"")
+            ) > registry.MAX_RECORD_BYTES:
+                raise Poison(
+                    "record_too_large",
+                    f"value: {size} bytes are more than {registry.MAX_RECORD_BYTES}",
+                )
         fate = self.faults.append()
         loop = asyncio.get_running_loop()
         if isinstance(loop, SimulatedLoop):

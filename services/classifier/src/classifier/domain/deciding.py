@@ -7,9 +7,10 @@ for a sender's group: a group that says `resolved` while alerts were cut from it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
 from classifier.domain.flapping import flaps
@@ -22,7 +23,7 @@ from tocsin_contracts.dispositions import Disposed, Disposition, Outcome
 from tocsin_contracts.event import Basis, Cause, Event, Fact, event_id
 from tocsin_contracts.ids import episode, incident_id
 from tocsin_contracts.incidents import Alert, Cleared, IncidentFact, Lease, Muting
-from tocsin_incident import IncidentState, Status
+from tocsin_incident import IncidentState, Status, weight
 from tocsin_policy import (
     DRILL_LABEL,
     Classification,
@@ -42,6 +43,14 @@ _FLAPPING = "flapping"
 
 STORM_GROUP = "tocsin_storm"
 """Label that stands in the group key of a storm; its value is the source."""
+
+MOST_IN_A_FACT = 5_000
+"""Ends or leases of one fact."""
+
+MOST_CHARACTERS = 1_300_000
+"""Characters of the alerts of one fact: a record holds them even as six bytes each."""
+
+T = TypeVar("T")
 
 _OUTCOMES = {SILENCED: Outcome.SILENCED, MAINTENANCE: Outcome.SILENCED}
 
@@ -248,6 +257,11 @@ class Deciding:
         self._attach(plan, alert, classified, _By(by))
         self._planned[key] = plan.incident
 
+    def move(self, alert: Alert, muting: Muting, by: tuple[str, ...]) -> None:
+        """Keep an alert with the incident it is a symptom of now."""
+        classified = classify(self._policy, alert.labels, alert.annotations)
+        self._mute(self._plan(muting.by), alert, muting, classified, _By(by))
+
     def _disposition(
         self,
         seen: Observation,
@@ -296,11 +310,16 @@ class Deciding:
         key = episode(alert.fingerprint, alert.starts_at)
         symptom = muting.because == SYMPTOM
         plan = self._plan(muting.by) if symptom else self._kept(group, key)
+        self._mute(plan, alert, muting, classified, by)
+        return self._of_muted(seen, muting)
+
+    def _mute(
+        self, plan: _Plan, alert: Alert, muting: Muting, classified: Classification, by: _By
+    ) -> None:
         plan.mute.append(alert.model_copy(update={"muted": muting}))
         plan.muted_by = plan.muted_by or by
         self._judge(plan, classified, by)
-        self._planned[key] = plan.incident
-        return self._of_muted(seen, muting)
+        self._planned[episode(alert.fingerprint, alert.starts_at)] = plan.incident
 
     def _of_muted(self, seen: Observation, muting: Muting) -> Disposition:
         outcome = _OUTCOMES.get(muting.because, Outcome.INHIBITED)
@@ -570,46 +589,43 @@ class Deciding:
 
     def written(self, basis: Basis) -> list[Event[IncidentFact]]:
         """The facts that were decided, in the order in which they are to be written."""
-        written: list[Event[IncidentFact]] = []
-
-        def write(incident: str, by: _By | None, fact: IncidentFact) -> None:
-            if by is None:
-                return
-            written.append(
-                Event(
-                    id=event_id(fact.TYPE, incident, *by.id),
-                    source=SOURCE,
-                    subject=incident,
-                    key=self._key,
-                    occurred_at=self._now,
-                    fact=fact.model_copy(update={"cause": by.cause, "basis": basis}),
-                    traceparent=by.traceparent,
-                )
+        return [
+            Event(
+                id=event_id(fact.TYPE, plan.incident, *by.id, *([str(part)] if part else [])),
+                source=SOURCE,
+                subject=plan.incident,
+                key=self._key,
+                occurred_at=self._now,
+                fact=fact.model_copy(update={"cause": by.cause, "basis": basis}),
+                traceparent=by.traceparent,
             )
+            for plan in self._plans.values()
+            for by, owed in self._owed(plan)
+            if by is not None
+            for part, fact in enumerate(owed)
+        ]
 
-        for plan in self._plans.values():
-            if plan.attached_by is not None and plan.worst is not None:
-                if plan.opens:
-                    write(plan.incident, plan.attached_by, self._opened(plan, plan.worst))
-                else:
-                    if plan.reopens is not None:
-                        write(plan.incident, plan.attached_by, _reopened(plan.reopens))
-                    attached = facts.AlertsAttached(alerts=tuple(plan.attach))
-                    write(plan.incident, plan.attached_by, attached)
-                    raised = self._raised(plan, plan.worst)
-                    if raised is not None:
-                        write(plan.incident, plan.worst_by, raised)
-            if plan.mute and plan.worst is not None:
-                write(plan.incident, plan.muted_by, self._kept_quiet(plan, plan.worst))
-            if plan.clear:
-                cleared = facts.AlertsCleared(alerts=tuple(plan.clear))
-                write(plan.incident, plan.cleared_by, cleared)
-            if plan.renew:
-                renewed = facts.LeasesRenewed(leases=tuple(plan.renew))
-                write(plan.incident, plan.renewed_by, renewed)
-        return written
+    def _owed(self, plan: _Plan) -> Iterator[tuple[_By | None, list[IncidentFact]]]:
+        """What one incident is owed, each kind of fact in as many parts as its alerts need."""
+        worst = plan.worst
+        if plan.attached_by is not None and worst is not None:
+            parts = list(loads(plan.attach))
+            if plan.opens:
+                yield plan.attached_by, [self._opened(plan, worst, parts.pop(0))]
+            elif plan.reopens is not None:
+                yield plan.attached_by, [_reopened(plan.reopens)]
+            yield plan.attached_by, [facts.AlertsAttached(alerts=part) for part in parts]
+            raised = None if plan.opens else self._raised(plan, worst)
+            yield plan.worst_by, [raised] if raised is not None else []
+        if worst is not None:
+            quiet = [self._kept_quiet(plan, worst, part) for part in loads(plan.mute)]
+            yield plan.muted_by, [*quiet]
+        yield plan.cleared_by, [facts.AlertsCleared(alerts=part) for part in chunks(plan.clear)]
+        yield plan.renewed_by, [facts.LeasesRenewed(leases=part) for part in chunks(plan.renew)]
 
-    def _kept_quiet(self, plan: _Plan, worst: Classification) -> facts.AlertsMuted:
+    def _kept_quiet(
+        self, plan: _Plan, worst: Classification, alerts: tuple[Alert, ...]
+    ) -> facts.AlertsMuted:
         return facts.AlertsMuted(
             system=self._policy.system,
             title=worst.title,
@@ -619,10 +635,12 @@ class Deciding:
             group_key=plan.group,
             service=worst.service,
             drill=any(DRILL_LABEL in alert.labels for alert in plan.mute),
-            alerts=tuple(plan.mute),
+            alerts=alerts,
         )
 
-    def _opened(self, plan: _Plan, worst: Classification) -> facts.Opened:
+    def _opened(
+        self, plan: _Plan, worst: Classification, alerts: tuple[Alert, ...]
+    ) -> facts.Opened:
         storm = self._policy.grouping.storm
         source = plan.attach[0].source
         if storm is not None and plan.group == storm_group(source):
@@ -636,7 +654,7 @@ class Deciding:
                     f"those no more severe than {storm.severity} are gathered here"
                 ),
                 group_key=plan.group,
-                alerts=tuple(plan.attach),
+                alerts=alerts,
             )
         return facts.Opened(
             system=self._policy.system,
@@ -652,7 +670,7 @@ class Deciding:
             near_misses=worst.near_misses,
             urgent=worst.urgent,
             drill=any(DRILL_LABEL in alert.labels for alert in plan.attach),
-            alerts=tuple(plan.attach),
+            alerts=alerts,
         )
 
     def _raised(self, plan: _Plan, worst: Classification) -> facts.SeverityRaised | None:
@@ -668,6 +686,27 @@ class Deciding:
             rule=worst.rule,
             reason=worst.reason,
         )
+
+
+def chunks(items: Sequence[T]) -> Iterator[tuple[T, ...]]:
+    """What one fact holds of ends or leases, at most `MOST_IN_A_FACT` each."""
+    for first in range(0, len(items), MOST_IN_A_FACT):
+        yield tuple(items[first : first + MOST_IN_A_FACT])
+
+
+def loads(alerts: Sequence[Alert]) -> Iterator[tuple[Alert, ...]]:
+    """What one fact holds of alerts, at most `MOST_CHARACTERS` each unless one has more alone."""
+    load: list[Alert] = []
+    characters = 0
+    for alert in alerts:
+        own = weight(alert)
+        if load and characters + own > MOST_CHARACTERS:
+            yield tuple(load)
+            load, characters = [], 0
+        load.append(alert)
+        characters += own
+    if load:
+        yield tuple(load)
 
 
 def storm_group(source: str) -> str:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from classifier.domain.deciding import SOURCE, Deciding, Find, basis_of, ears_of
+from classifier.domain.deciding import SOURCE, Deciding, Find, basis_of, chunks, ears_of, loads
 from classifier.domain.flapping import settles_at
 from classifier.domain.holdings import Holdings
 from classifier.domain.muting import SYMPTOM, Ears
 from tocsin_casebook import InForce, Owed
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.codec import rfc3339
-from tocsin_contracts.event import Basis, Event, event_id
+from tocsin_contracts.event import Basis, Event, Fact, event_id
 from tocsin_contracts.ids import episode, incident_id
 from tocsin_contracts.incidents import Alert, IncidentFact, Muting
 from tocsin_incident import IncidentState, Status
@@ -72,22 +72,26 @@ def _lapsed(state: IncidentState, holdings: Holdings, now: datetime, basis: Basi
     over = [state.alerts[key].alert for key, until in leases.items() if until <= now]
     if not over:
         return Owed(next_at=min(leases.values()))
-    fact = facts.AlertsCleared(
-        alerts=tuple(
-            facts.Cleared(
-                fingerprint=alert.fingerprint,
-                starts_at=alert.starts_at,
-                ended_at=alert.lease_until or now,
-                reason="lease_over",
-            )
-            for alert in over[:MOST_MOVED]
+    cleared = [
+        facts.Cleared(
+            fingerprint=alert.fingerprint,
+            starts_at=alert.starts_at,
+            ended_at=alert.lease_until or now,
+            reason="lease_over",
+        )
+        for alert in over
+    ]
+    return _all(state, [facts.AlertsCleared(alerts=part) for part in chunks(cleared)], now, basis)
+
+
+def _all(state: IncidentState, owed: Sequence[IncidentFact], now: datetime, basis: Basis) -> Owed:
+    """All of these at once: what is owed piece by piece may be owed too often in a row."""
+    return Owed(
+        tuple(
+            _event(state, state.incident, fact, now, basis, part=part)
+            for part, fact in enumerate(owed)
         )
     )
-    return Owed((_event(state, state.incident, fact, now, basis),))
-
-
-MOST_MOVED = 500
-"""Alerts that one fact mutes, releases or clears, so that a record stays far below 8 MB."""
 
 
 def _heard(
@@ -119,6 +123,7 @@ def _guests(
     if not state.mutings:
         return Owed()
     heard: list[Alert] = []
+    moved: list[tuple[Alert, Muting]] = []
     muted: list[Alert] = []
     until: set[Muting] = set()
     policy = in_force.policy
@@ -131,36 +136,47 @@ def _guests(
             continue
         classified = classify(policy, alert.labels, alert.annotations)
         other = ears.muting(alert.labels, classified.service, classified.severity)
-        # A symptom of another incident than this belongs there, so it leaves.
-        if other is None or other.because == SYMPTOM:
+        if other is None:
             heard.append(alert)
+        elif other.because == SYMPTOM and other.by != state.incident:
+            moved.append((alert, other))
         else:
             muted.append(alert.model_copy(update={"muted": other}))
-        if len(heard) + len(muted) == MOST_MOVED:
-            break
-    written: _Written = []
-    if muted:
-        written.append((state.incident, _muted_fact(state, muted)))
-    if heard:
-        deciding = Deciding(
-            state.key, in_force, outlook.find, outlook.holdings, outlook.silences, now
-        )
-        count = str(len(state.seen))
-        for number, alert in enumerate(heard):
-            key = episode(alert.fingerprint, alert.starts_at)
-            # It has gone home already if this was interrupted before it was let go here.
-            if outlook.holdings.holder(state.key, key) in {None, state.incident}:
-                deciding.release(alert, (state.incident, count, str(number)))
-        events = [
-            *(_event(state, *one, now, basis) for one in written),
-            *deciding.written(basis),
-            _event(state, state.incident, _released_fact(heard), now, basis),
-        ]
-        return Owed(tuple(events))
-    if written:
-        return Owed(tuple(_event(state, *one, now, basis) for one in written))
+    kept = _all(state, [_muted_fact(state, part) for part in loads(muted)], now, basis)
+    leaving = [*((alert, None) for alert in heard), *moved]
+    if leaving:
+        gone = _leave(state, leaving, in_force, now, basis, outlook)
+        return Owed((*kept.events, *gone))
+    if kept.events:
+        return kept
     ends = [at for at in map(ears.until, until) if at is not None]
     return Owed(next_at=min(ends, default=None))
+
+
+def _leave(
+    state: IncidentState,
+    leaving: Sequence[tuple[Alert, Muting | None]],
+    in_force: InForce,
+    now: datetime,
+    basis: Basis,
+    outlook: Outlook,
+) -> tuple[Event[Fact], ...]:
+    """Guests go where they are heard, or where they are symptoms now, and are let go here."""
+    deciding = Deciding(state.key, in_force, outlook.find, outlook.holdings, outlook.silences, now)
+    count = str(len(state.seen))
+    for number, (alert, muting) in enumerate(leaving):
+        key = episode(alert.fingerprint, alert.starts_at)
+        # It has a home already if this was interrupted before it was let go here.
+        if outlook.holdings.holder(state.key, key) not in {None, state.incident}:
+            continue
+        by = (state.incident, count, str(number))
+        if muting is None:
+            deciding.release(alert, by)
+        else:
+            deciding.move(alert, muting, by)
+    let_go = [_released_fact(part) for part in chunks([alert for alert, _ in leaving])]
+    homes = deciding.written(basis.model_copy(update={"owed_by": state.incident}))
+    return (*homes, *_all(state, let_go, now, basis).events)
 
 
 def _own(state: IncidentState, now: datetime, basis: Basis, ears: Ears) -> Owed:
@@ -181,12 +197,10 @@ def _own(state: IncidentState, now: datetime, basis: Basis, ears: Ears) -> Owed:
             mutings.append(held.alert.model_copy(update={"muted": muting}))
     else:
         if mutings and state.status is Status.OPEN:
-            fact = _muted_fact(state, mutings[:MOST_MOVED])
-            return Owed((_event(state, state.incident, fact, now, basis),))
+            return _all(state, [_muted_fact(state, part) for part in loads(mutings)], now, basis)
         return Owed(next_at=ears.next_edge())
     if marked:
-        released = _released_fact(marked[:MOST_MOVED])
-        return Owed((_event(state, state.incident, released, now, basis),))
+        return _all(state, [_released_fact(part) for part in chunks(marked)], now, basis)
     return Owed(next_at=ears.next_edge())
 
 
@@ -218,13 +232,21 @@ _Written = list[tuple[str, IncidentFact]]
 
 
 def _event(
-    state: IncidentState, incident: str, fact: IncidentFact, now: datetime, basis: Basis
+    state: IncidentState,
+    incident: str,
+    fact: IncidentFact,
+    now: datetime,
+    basis: Basis,
+    *,
+    part: int = 0,
 ) -> Event[IncidentFact]:
     # The number of facts folded tells a second request of the same kind from the first, and is
     # the same for whoever folds the same log.
-    count = str(len(state.seen))
+    parts = [str(state.generation), str(len(state.seen)), *([str(part)] if part else [])]
+    if incident != state.incident:
+        basis = basis.model_copy(update={"owed_by": state.incident})
     return Event(
-        id=event_id(fact.TYPE, incident, state.incident, str(state.generation), count),
+        id=event_id(fact.TYPE, incident, state.incident, *parts),
         source=SOURCE,
         subject=incident,
         key=state.key,

@@ -9,15 +9,13 @@ from escalation_timer.domain.duty import SOURCE
 from tocsin_contracts.codec import rfc3339
 from tocsin_contracts.event import Event, Fact, event_id
 from tocsin_contracts.state import CheckpointReached
-from tocsin_incident import FOLD_VERSION, Book, IncidentState, Status, snapshot
+from tocsin_incident import FOLD_VERSION, Book, IncidentState, Status, snapshot, weight
 
 CHECKPOINT_KEY = "checkpoint"
 
-MOST_SNAPSHOT = 3_000_000
-"""Size, as `size` tells it, of the largest state that is put into one record."""
-
-_ALERT = 300
-"""Characters an alert takes beside its labels and annotations."""
+MOST_SNAPSHOT = 2_000_000
+"""Size, as `size` tells it, of the largest state that is put into one record, so that one of
+characters that take three bytes each still fits."""
 
 REMEMBERED_FOR = timedelta(days=30)
 """How long an incident is remembered from its opening, however soon it ended: as long as `alerts`
@@ -50,12 +48,7 @@ def snapshots(book: Book, changed: Collection[str], now: datetime) -> tuple[Even
 
 def size(state: IncidentState) -> int:
     """About how many characters a state's alerts take in a snapshot; they are what grows."""
-    return sum(
-        _ALERT
-        + sum(len(name) + len(value) for name, value in held.alert.labels.items())
-        + sum(len(name) + len(value) for name, value in held.alert.annotations.items())
-        for held in state.alerts.values()
-    )
+    return sum(weight(held.alert) for held in state.alerts.values())
 
 
 def forgettable(state: IncidentState, now: datetime) -> bool:
