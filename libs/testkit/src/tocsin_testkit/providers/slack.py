@@ -7,6 +7,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from slack_sdk.errors import SlackObjectFormationError
+from slack_sdk.models.blocks import Block
+
 from tocsin_runtime.ports import Clock
 from tocsin_simulation.clock import EPOCH
 from tocsin_testkit.providers.serving import Provider, Reply, Request, Shown
@@ -27,7 +30,21 @@ def _block_errors(blocks: list[dict[str, Any]]) -> list[str]:
         errors.append("msg_blocks_too_long")
     for block in blocks:
         errors.extend(_one_block(block))
+        errors.extend(_sdk_errors(block))
     return errors
+
+
+def _sdk_errors(block: dict[str, Any]) -> list[str]:
+    """What Slack's own SDK says against a block, or does not know of it."""
+    parsed = Block.parse(block)
+    if parsed is None:
+        return [f"the SDK knows no such block: {block['type']}"]
+    try:
+        parsed.validate_json()
+        known = parsed.to_dict()
+    except SlackObjectFormationError as error:
+        return [str(error)]
+    return [] if known == block else [f"the SDK reads it as {known}"]
 
 
 def _one_block(block: dict[str, Any]) -> list[str]:
