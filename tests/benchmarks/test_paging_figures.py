@@ -53,7 +53,10 @@ LEAD = timedelta(seconds=float(os.environ.get("BENCH_LEAD", "20")))
 """Between the opening of what escalates at once and its second level."""
 LOOK = 1.0
 """Seconds between two looks into the log."""
-FACTS = (LevelReached, NotificationRequested, NotificationAttempted, NotificationDelivered)
+STAGES = (LevelReached, NotificationRequested, NotificationAttempted, NotificationDelivered)
+FACTS = (Opened, *STAGES)
+PROBE_EVERY = 0.2
+MOST_PROBES = 500
 
 console = Console(width=110)
 rows: list[tuple[str, str, str]] = []
@@ -242,27 +245,46 @@ async def test_a_page_at_rest(stack: Stack, provider: str) -> None:
 
 
 async def test_pages_behind_ten_thousand(stack: Stack, provider: str) -> None:
+    """What is worst is paged all the while: as the queue is made, and as it is called."""
     queue = openings("queued", QUEUED, "P3", datetime.now(UTC))
-    began = time.time()
+    urgent = openings("urgent", MOST_PROBES, "P0", datetime.now(UTC))
+    probed: set[str] = set()
+    before, began = cpu_seconds(), time.time()
     await write(stack, queue)
-    urgent = await probes(stack, provider, "urgent", 40)
-    seen = await pages(stack, provider, {event.subject for event in queue}, 300)
+    noise = asyncio.create_task(pages(stack, provider, {event.subject for event in queue}, 600))
+    for event in urgent:
+        await write(stack, [event])
+        probed.add(event.subject)
+        await asyncio.wait({noise}, timeout=PROBE_EVERY)
+        if noise.done():
+            break
+    seen = await noise
+    after = cpu_seconds()
+    worst = await pages(stack, provider, probed, 60)
+    queued = max(one.facts[NotificationAttempted] for one in seen)
     ended = max(one.called for one in seen)
-    waiting = [one for one in urgent if one.called < ended]
     speed, _ = await raw_posts(provider, 2000, 4)
     row(
         f"pages a second, {QUEUED} at once",
-        f"{QUEUED / (ended - began):.0f}",
+        f"{QUEUED / (ended - began):.0f}; all queued after {queued - began:.1f} s",
         f"one httpx client alone, 4 at once: {speed:.0f}",
     )
+    row("  CPU a page", spent(before, after, QUEUED))
     row(
         f"  a page of them, requested to called (with {QUEUED} queued)",
         quantiles(requested_to_called(seen)),
     )
-    row(
-        f"  a P0 in the middle of it ({len(waiting)} of {len(urgent)})",
-        quantiles(requested_to_called(urgent)),
-    )
+    phases = {
+        "while they are being queued": [one for one in worst if one.facts[Opened] < queued],
+        "with all of them queued": [one for one in worst if queued <= one.facts[Opened] < ended],
+    }
+    for phase, ours in phases.items():
+        if ours:
+            row(
+                f"  a P0 {phase} ({len(ours)} probes)",
+                f"requested to called {quantiles(requested_to_called(ours))}; opened to called "
+                + quantiles([one.called - one.facts[Opened] for one in ours]),
+            )
 
 
 async def test_six_thousand_escalations_at_once(stack: Stack, provider: str) -> None:
@@ -275,7 +297,7 @@ async def test_six_thousand_escalations_at_once(stack: Stack, provider: str) -> 
     before = cpu_seconds()
     seen = await pages(stack, provider, {event.subject for event in events}, 300)
     started = due_at.timestamp()
-    last = {kind.__name__: max(one.facts[kind] for one in seen) - started for kind in FACTS}
+    last = {kind.__name__: max(one.facts[kind] for one in seen) - started for kind in STAGES}
     took = max(one.called for one in seen) - started
     after = cpu_seconds()
     began = time.process_time()

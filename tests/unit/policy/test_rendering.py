@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tocsin_policy.templates import render, template_faults
+from tocsin_policy.templates import render, render_line, template_faults
 from tocsin_testkit.policies import a_policy
 
 VALUES = {"severity": "critical", "title": "Down", "alerts": []}
@@ -31,3 +31,13 @@ def test_a_template_that_passes_validation_never_keeps_a_page_back(text: str) ->
 def test_a_template_that_fails_gives_way_to_the_default() -> None:
     policy = a_policy(templates={"page": {"subject": "x", "body": "{{ level|length }}"}})
     assert render(policy, "page", VALUES | {"level": 1}).subject == "[critical] Down"
+
+
+def test_a_value_that_is_found_out_is_found_out_only_where_a_template_speaks_of_it() -> None:
+    def found_out() -> str:
+        raise AssertionError("nobody asked")
+
+    variables = {"ticket": found_out, "channel": lambda: "inc-shop"}
+    assert render_line("in {{ channel }}", variables) == "in inc-shop"
+    with pytest.raises(AssertionError, match="nobody asked"):
+        render_line("{% if ticket %}{{ ticket }}{% endif %}", variables)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import ChainableUndefined, TemplateError, TemplateSyntaxError, nodes
+from jinja2 import ChainableUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2 import Template as Compiled
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -239,19 +239,29 @@ def _faults(tree: nodes.Template) -> Iterator[TemplateFault]:
 
 
 @lru_cache(maxsize=512)
-def _compiled(text: str) -> Compiled:
-    return _ENVIRONMENT.from_string(text)
+def _compiled(text: str) -> tuple[Compiled, frozenset[str]]:
+    """A template, and the variables it speaks of."""
+    tree = _ENVIRONMENT.parse(text)
+    named = frozenset(meta.find_undeclared_variables(tree))
+    return _ENVIRONMENT.from_string(tree), named & VARIABLES.keys()
 
 
 def _rendered(text: str, variables: Mapping[str, Any], most: int) -> str:
+    compiled, named = _compiled(text)
+    # Only what it speaks of: to hand over every variable costs more than to render.
+    known = {name: _value(variables.get(name, "")) for name in named}
     parts: list[str] = []
     length = 0
-    for part in _compiled(text).generate(dict.fromkeys(VARIABLES, "") | dict(variables)):
+    for part in compiled.generate(known):
         parts.append(part)
         length += len(part)
         if length > most:
             return "".join(parts)[: most - 1] + "…"
     return "".join(parts)
+
+
+def _value(value: Any) -> Any:  # noqa: ANN401 - a template takes whatever has a text
+    return value() if callable(value) else value
 
 
 def render_line(text: str, variables: Mapping[str, Any]) -> str:
@@ -269,7 +279,8 @@ def render(
     Subject and body are cut at `MOST_SUBJECT` and `MOST_BODY`; the subject is one line.
 
     Args:
-        variables: Values of `VARIABLES`; what is left out is empty.
+        variables: Values of `VARIABLES`; what is left out is empty. A function is called for its
+            value, and only by a template that speaks of it.
         purpose: Whose default stands in; the name itself if absent.
 
     Raises:

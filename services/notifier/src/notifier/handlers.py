@@ -24,7 +24,7 @@ from notifier.domain.outcomes import (
 )
 from notifier.domain.pacing import RATES, Asking, Rate
 from notifier.domain.wanted import unwanted
-from notifier.domain.wording import names_of, said_late, sent_late, to_approve
+from notifier.domain.wording import NAMED, names_of, said_late, sent_late, to_approve
 from notifier.ports import Channel, Earlier, Gate, Sending
 from tocsin_casebook import Casebook, InForce, Policies, Reconciler
 from tocsin_contracts import incidents as facts
@@ -337,7 +337,7 @@ class Notifier:
         policy = in_force.policy
         if held.target is not None:
             contact = policy.contacts.get(held.target.contact)
-        room, ticket = names_of(state, policy)
+        room, ticket = names_of(state, policy) if held.kind in NAMED else ("", "")
         late_by = self._clock.now() - _owed_at(held)
         return Sending(
             notification=held.notification,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from jinja2 import TemplateError
@@ -103,6 +104,10 @@ def _template(state: IncidentState, want: Wanted) -> str:
     return "initial_update" if first else str(want.purpose)
 
 
+NAMED = frozenset({"github", "jira", "slack-app"})
+"""Kinds of channel that make a room or a ticket, and need a name for it."""
+
+
 def names_of(state: IncidentState, policy: Policy) -> tuple[str, str]:
     """Name of the incident's chat channel, and title of its ticket, as the policy wants them.
 
@@ -194,15 +199,16 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
     severity = policy.severity(state.severity)
     cadence = severity.updates if severity is not None else None
     playbook = policy.playbooks.get(state.playbook or "")
-    channel, ticket = names_of(state, policy)
-    holders = _holders(state, policy, now)
+    # What takes long to find out, and few templates speak of, is found out where one does.
+    names = cache(lambda: names_of(state, policy))
+    holders = cache(lambda: _holders(state, policy, now))
     variables: dict[str, Any] = _standing(state, policy) | {
-        "channel": channel,
-        "ticket": ticket,
-        "commander": holders.get("incident_commander", ""),
-        "technical_lead": holders.get("technical_lead", ""),
-        "roles": [
-            {"name": policy.roles[role].name, "holder": name} for role, name in holders.items()
+        "channel": lambda: names()[0],
+        "ticket": lambda: names()[1],
+        "commander": lambda: holders().get("incident_commander", ""),
+        "technical_lead": lambda: holders().get("technical_lead", ""),
+        "roles": lambda: [
+            {"name": policy.roles[role].name, "holder": name} for role, name in holders().items()
         ],
         "links": _links(state, policy),
         "where": _where(state),
