@@ -105,6 +105,8 @@ class Holdings:
         place = (state.key, key)
         if place not in self._episodes:
             self._arrived(state, held)
+        if not self._later(place, state.incident, held):
+            return
         self._episodes[place] = state.incident
         firing = self._firing.setdefault((state.key, held.alert.fingerprint), set())
         inhibitors = self._inhibitors.get(state.key)
@@ -120,6 +122,18 @@ class Holdings:
             self._leases.setdefault(state.incident, {})[key] = held.alert.lease_until
         elif state.incident in self._leases:
             self._leases[state.incident].pop(key, None)
+
+    def _later(self, place: tuple[str, str], incident: str, held: HeldAlert) -> bool:
+        """Whether an alert joined this incident after the one that holds it so far.
+
+        Merged away or gone home, it stands in the incident it left as well, and whoever reads
+        states in another order than the log's must find the same holder.
+        """
+        holder = self._episodes.get(place)
+        if holder is None or holder == incident or held.joined_at is None:
+            return True
+        other = self._known[holder].alerts.get(place[1])
+        return other is None or other.joined_at is None or held.joined_at >= other.joined_at
 
     def _arrived(self, state: IncidentState, held: HeldAlert) -> None:
         if held.joined_at is None:
