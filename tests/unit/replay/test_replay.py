@@ -120,7 +120,7 @@ def test_every_fact_is_told_with_who_and_why() -> None:
         ("level 1 reached", "Alice (on-call engineer)", f"due {EPOCH:%H:%M:%S}"),
         ("owed page by pagerduty", "Alice", ""),
         ("attempting page by pagerduty", "Alice", "attempt 1"),
-        ("failed page by pagerduty", "Alice", "attempt 1: provider error HTTP 503"),
+        ("failed page by pagerduty", "Alice", "attempt 1: provider error: HTTP 503"),
         ("attempting page by pagerduty", "Alice", "attempt 2"),
         ("delivered page by pagerduty", "Alice", "attempt 2"),
         ("acknowledged", "alice via test", ""),

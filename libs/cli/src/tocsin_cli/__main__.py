@@ -107,7 +107,7 @@ def main() -> None:
     except (Unreachable, StackProblem, KafkaError, Transient) as error:
         _end(str(error), Exit.UNREACHABLE)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        _end(f"cannot read {error.filename}: {error.strerror}", Exit.USAGE)
+        _end(f"cannot open {error.filename}: {error.strerror}", Exit.USAGE)
     except (PolicyRefused, BadBundle, BadArchive) as error:
         _end(str(error), Exit.FAILED)
     except ValueError as error:

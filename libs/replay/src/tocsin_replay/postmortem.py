@@ -605,11 +605,12 @@ def _pages(found: Summary, recorded: Sequence[Recorded], _: Policy | None) -> st
     ]
     head = "Level (escalation)" if found.generations > 1 else "Level"
     counts = ", ".join(f"{count} {name}" for name, count in found.messages.items())
-    sent = [
-        (words(one.purpose), text(one.channel), words(one.status), str(one.count))
-        for one in found.sent
-    ]
-    by_channel = table(("Message", "Channel", "Outcome", "How many"), sent)
+    channels: dict[tuple[str, str], list[str]] = {}
+    for one in found.sent:
+        place = (words(one.purpose), words(one.status))
+        channels.setdefault(place, []).append(text(f"{one.channel} {one.count}"))
+    sent = [(purpose, status, ", ".join(held)) for (purpose, status), held in channels.items()]
+    by_channel = table(("Message", "Outcome", "By, how many"), sent)
     said = table((head, "Who", "Channel", "Due", "Delivered", "Outcome"), rows)
     return f"{said}{_AGAIN}All messages, pages included: {counts}.{_AGAIN}{by_channel}"
 

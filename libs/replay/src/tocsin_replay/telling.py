@@ -162,8 +162,8 @@ def _said(fact: Any, _: Policy | None) -> str:  # noqa: ANN401 - any fact with a
 
 
 def _outcome(fact: Any, _: Policy | None) -> str:  # noqa: ANN401 - a notification fact
-    why = f"{words(fact.reason)} {getattr(fact, 'detail', '')}".strip()
-    return f"attempt {fact.attempt}: {why}"
+    why = (words(fact.reason), getattr(fact, "detail", ""))
+    return f"attempt {fact.attempt}: {': '.join(part for part in why if part)}"
 
 
 def _attempt(fact: Any, _: Policy | None) -> str:  # noqa: ANN401 - a notification fact
