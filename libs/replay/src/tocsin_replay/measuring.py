@@ -481,6 +481,18 @@ def measures_picture(found: Measures) -> str:
             [_bar(group.name, group.resolve) for group in by_severity],
         ),
         (
+            "response targets met, by severity",
+            [
+                (
+                    group.name,
+                    group.targets_met / group.targets_set,
+                    f"{group.targets_met} of {group.targets_set}",
+                )
+                for group in by_severity
+                if group.targets_set
+            ],
+        ),
+        (
             "incidents by hour of the day (UTC)",
             [
                 (f"{hour:02}", float(hours.get(f"{hour:02}", 0)), str(hours.get(f"{hour:02}", 0)))
