@@ -215,3 +215,4 @@ def test_people_can_read_it(told: Measures) -> None:
     assert "6 min 45 s" in captured.get()
     assert "12 min" in captured.get()
     assert "pages at night, by person" in measures_picture(told)
+    assert "response targets met, by severity" in measures_picture(told)
