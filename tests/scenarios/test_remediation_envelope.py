@@ -16,6 +16,7 @@ from tocsin_incident.state import RemediationStatus, Step, StepStatus
 from tocsin_policy import Policy
 from tocsin_runtime.events import decode, outgoing
 from tocsin_simulation.runners import ran
+from tocsin_simulation.system import published
 from tocsin_testkit.builders import an_alert
 from tocsin_testkit.policies import a_policy
 from tocsin_testkit.timeline import Timeline, minutes, scenario
@@ -47,9 +48,10 @@ def undo(path: str) -> dict[str, Any]:
     return {"http": {"method": "POST", "endpoint": "ops", "path": path}}
 
 
-def fixing(*steps: dict[str, Any], **envelope: Any) -> Callable[[], Policy]:
+def fixing(*steps: dict[str, Any], system: str = "shop", **envelope: Any) -> Callable[[], Policy]:
     """A policy whose critical alerts propose these steps."""
     return lambda: a_policy(
+        system,
         classification={
             "rules": [
                 {
@@ -330,20 +332,15 @@ async def test_a_process_that_died_while_a_step_ran_leaves_it_in_doubt_looked_at
 SHARED: dict[str, Any] = {"http": {"method": "POST", "endpoint": "ops", "path": "/one"}}
 
 
-@scenario(fixing(a_step(**SHARED, approval="one", verify=looks())))
-async def test_two_remediations_of_one_target(system: Timeline) -> None:
-    """Two incidents want to act on one thing: the log says who goes first, the other waits."""
-    world = system.system.world
+ONE_TARGET = a_step(**SHARED, approval="one", verify=looks())
+BANK = fixing(ONE_TARGET, system="bank")
+OF_BANK = an_alert("Slow", system="bank", severity="critical", service="web")
+
+
+def most_at_once(system: Timeline) -> list[int]:
+    """How many steps acted at one time, after each effect: until it is looked at, a step acts."""
     under_way: list[str] = []
     most: list[int] = []
-    system.at(minutes=0).push(DOWN, SLOW)
-    for title in ("Down", "Slow"):
-        system.at(minutes=1).approve("restart", by="alice", of=title)
-
-    async def slow() -> None:
-        world.plans_in = timedelta(seconds=20)
-
-    system.at(seconds=59).do("planning takes a while", slow)
 
     def heard(effect: Any) -> None:
         if effect.changes:
@@ -352,17 +349,105 @@ async def test_two_remediations_of_one_target(system: Timeline) -> None:
             under_way.pop()
         most.append(len(under_way))
 
-    world.happened.append(heard)
+    system.system.world.happened.append(heard)
+    return most
+
+
+@pytest.mark.parametrize("other", [SLOW, OF_BANK], ids=["of one system", "of two systems"])
+def test_two_remediations_of_one_target(other: Any) -> None:
+    """Two incidents want to act on one thing: the log says who goes first, the other waits."""
+
+    @scenario(fixing(ONE_TARGET))
+    async def day(system: Timeline) -> None:
+        system.system.publish_policy(published(BANK()))
+        most = most_at_once(system)
+        system.at(minutes=0).push(DOWN)
+        system.at(minutes=0).push(other)
+        for title in ("Down", "Slow"):
+            system.at(minutes=1).approve("restart", by="alice", of=title)
+
+        async def slow() -> None:
+            system.system.world.plans_in = timedelta(seconds=20)
+
+        system.at(seconds=59).do("planning takes a while", slow)
+        await system.play(until=minutes(30))
+        assert did(system) == ["POST ops/one", "POST ops/one"]
+        assert max(most) == 1
+        assert holds(system) == ["target_taken"]
+        assert {
+            found.status
+            for incident in system.incidents()
+            for remediation in incident.remediations.values()
+            for found in remediation.steps
+        } == {StepStatus.VERIFIED}
+
+    day()
+
+
+@scenario(fixing(ONE_TARGET))
+async def test_a_target_of_a_step_in_doubt_is_not_another_systems_until_somebody_settles_it(
+    system: Timeline,
+) -> None:
+    system.system.publish_policy(published(BANK()))
+    system.system.world.hang.add("POST ops/one")
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=0).push(OF_BANK)
+    system.at(minutes=1).approve("restart", by="alice", of="Down")
+    system.at(minutes=1.1).do("remediation dies", lambda: die(system))
+
+    async def answers_again() -> None:
+        system.system.world.hang.clear()
+
+    system.at(minutes=2).do("the endpoint answers again", answers_again)
+    system.at(minutes=4).approve("restart", by="alice", of="Slow")
+    answer(system, 8, "settle", step="restart", done=True, of="Down")
+    before: list[list[str]] = []
+
+    async def see() -> None:
+        before.append(did(system))
+
+    system.at(minutes=7).do("look", see)
+    await system.play(until=minutes(30))
+    assert before == [["POST ops/one"]]
+    assert holds(system) == ["target_taken"]
+    assert did(system) == ["POST ops/one", "POST ops/one"]
+    assert step(system, of="Slow").status is StepStatus.VERIFIED
+
+
+@scenario(fixing(ONE_TARGET))
+async def test_what_a_step_held_is_let_go_of_once_its_incident_is_over(system: Timeline) -> None:
+    system.system.publish_policy(published(BANK()))
+    system.system.world.hang.add("POST ops/one")
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=0).push(OF_BANK)
+    system.at(minutes=1).approve("restart", by="alice", of="Down")
+    system.at(minutes=1.1).do("remediation dies", lambda: die(system))
+
+    async def answers_again() -> None:
+        system.system.world.hang.clear()
+
+    system.at(minutes=2).do("the endpoint answers again", answers_again)
+    system.at(minutes=4).approve("restart", by="alice", of="Slow")
+    system.at(minutes=6).resolve("bob", of="Down")
     await system.play(until=minutes(30))
     assert did(system) == ["POST ops/one", "POST ops/one"]
-    assert max(most) == 1
-    assert holds(system) == ["target_taken"]
-    assert {
-        found.status
-        for incident in system.incidents()
-        for remediation in incident.remediations.values()
-        for found in remediation.steps
-    } == {StepStatus.VERIFIED}
+    assert step(system, of="Slow").status is StepStatus.VERIFIED
+
+
+@scenario(fixing(a_step(**SHARED, verify=looks("/bad"), undo=undo("/back"))))
+async def test_what_is_being_taken_back_is_not_another_systems_to_change(
+    system: Timeline,
+) -> None:
+    system.system.publish_policy(published(BANK()))
+    system.system.world.answers["GET ops/bad"] = POORLY
+    system.system.world.hang.add("POST ops/back")
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=0).push(OF_BANK)
+    system.at(minutes=1).approve("restart", by="alice", of="Down")
+    system.at(minutes=3).approve("restart", by="alice", of="Slow")
+    await system.play(until=minutes(30))
+    assert did(system) == ["POST ops/one", "POST ops/back"]
+    assert status(system, of="Slow") == (RemediationStatus.FAILED, "target_taken")
 
 
 @scenario(fixing(a_step(**SHARED, timeout="30m"), waits_for_target="5m"))
@@ -444,8 +529,6 @@ async def test_a_freeze_of_another_system_stops_nothing_here(system: Timeline) -
 
 @scenario(fixing(a_step()))
 async def test_a_step_that_a_new_policy_has_otherwise_is_not_run(system: Timeline) -> None:
-    from tocsin_simulation.system import published  # noqa: PLC0415 - this test only
-
     async def publish() -> None:
         other = fixing(a_step(timeout="31s"))()
         system.system.publish_policy(published(other))

@@ -24,9 +24,11 @@ from notifier.handlers import Notifier
 from notifier.heartbeats import HEARTBEATS, Heart
 from remediation.handlers import Remediator
 from tocsin_casebook import (
+    CLAIMS,
     FREEZES,
     INCIDENTS,
     Casebook,
+    Claims,
     Freezes,
     InForce,
     Policies,
@@ -439,10 +441,13 @@ def _remediation(system: System, instance: Instance, policies: Policies) -> tupl
     clock = system.clock_of_a_service()
     freezes = Freezes()
     instance.followers.append(Follower(system.log, FREEZES, freezes.apply))
+    claims = Claims()
+    instance.followers.append(Follower(system.log, CLAIMS, claims.apply))
     handler = Remediator(
         casebook=instance.casebook,
         policies=policies,
         freezes=freezes,
+        claims=claims,
         publisher=system.publisher,
         clock=clock,
         runners=system.world.runners,

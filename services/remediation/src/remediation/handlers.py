@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,12 +13,12 @@ from remediation.domain.duty import event_of, is_another, owed, to_look_at, want
 from remediation.domain.envelope import (
     Acting,
     Held,
-    acts,
     asked,
     budget_of,
     by_hand,
     changes,
     definition_of,
+    is_over,
     over_budget,
     spent,
     still_wanted,
@@ -29,7 +29,17 @@ from remediation.domain.filling import filled
 from remediation.domain.plan import Lost, Planned, Ran, evidence
 from remediation.domain.undoing import NotKnown, kept_of, remembering, undo_of, values_of
 from remediation.ports import Runner
-from tocsin_casebook import Casebook, Freezes, InForce, Policies, Reconciler
+from tocsin_casebook import (
+    Casebook,
+    Claimant,
+    Claims,
+    Freezes,
+    InForce,
+    Policies,
+    Reconciler,
+    claimed,
+    released,
+)
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Basis, Event, Fact
 from tocsin_contracts.ids import key_of, system_of
@@ -56,6 +66,9 @@ GIVES_WAY = timedelta(milliseconds=250)
 """How old an opening is before it is looked at. On a machine that all services share, planning and
 proposing would take the very moments in which somebody is paged."""
 
+CLAIM_WITHIN = timedelta(seconds=30)
+"""Time a claim may take to come back from the log; the step does not wait for it any longer."""
+
 FREED = {"frozen": "thawed", "target_taken": "target_free"}
 """Holds that end because something else ends, and what is said then."""
 
@@ -75,8 +88,8 @@ class Task:
     """Something to do about a step.
 
     Attributes:
-        what: `plan`, `run`, `verify`, `look`, `undo` or `release`.
-        number: Which plan, start or undo.
+        what: `plan`, `run`, `verify`, `look`, `undo` or `release`; `let_go` of what it claimed.
+        number: Which plan, or start and undo.
     """
 
     incident: str
@@ -122,6 +135,7 @@ class Remediator:
         casebook: Casebook,
         policies: Policies,
         freezes: Freezes,
+        claims: Claims,
         publisher: Publisher,
         clock: Clock,
         runners: Mapping[str, Runner[Any]],
@@ -130,6 +144,7 @@ class Remediator:
         self._casebook = casebook
         self._policies = policies
         self._freezes = freezes
+        self._claims = claims
         self._publisher = publisher
         self._clock = clock
         self._runners = runners
@@ -149,10 +164,13 @@ class Remediator:
             folded=self._folded,
         )
         freezes.on_change(self._look_again)
+        claims.on_change(self._claims_changed)
 
     async def assigned(self, partitions: frozenset[int]) -> None:
         """Restore; what another process started and did not finish is in doubt."""
         await self.reconciler.assigned(partitions)
+        for claim in self._claims.claimants():
+            self._let_go_of(claim)
 
     async def revoked(self, partitions: frozenset[int]) -> None:
         """Forget."""
@@ -181,7 +199,7 @@ class Remediator:
     # What is to be done.
 
     def _folded(self, event: Event[Fact], change: Change) -> None:
-        """Remember in which order the log started steps: it decides who has a target."""
+        """Remember in which order the log started steps: it decides who has used the budget."""
         fact = event.fact
         if change.ignored is not None:
             return
@@ -190,28 +208,37 @@ class Remediator:
             self._order[change.incident, fact.remediation, fact.step] = self._starts
 
     def _looked(self, state: IncidentState) -> None:
-        """Queue what an incident asks for, and what its news may have set free elsewhere."""
+        """Queue what an incident asks for."""
         self._queue(state)
-        key = state.key
-        for incident in sorted(self._waiting):
-            if incident == state.incident or key_of(incident) != key:
-                continue
-            found = self._casebook.find(incident)
-            if found is None:
-                self._waiting.discard(incident)
-            else:
-                self._queue(found[1])
 
     def _look_again(self) -> None:
+        """Queue what waits for something else to end, of incidents that are still ours."""
         for incident in sorted(self._waiting):
             found = self._casebook.find(incident)
             if found is not None:
                 self._queue(found[1])
+            else:
+                self._waiting.discard(incident)
+
+    def _claims_changed(self, by: Claimant) -> None:
+        self._look_again()
+        self._let_go_of(by)
+
+    def _let_go_of(self, claim: Claimant) -> None:
+        """Queue the release of a claim whose step acts no longer, if it is ours to say."""
+        if claim not in self._claims or self._casebook.book_of(key_of(claim.incident)) is None:
+            return
+        found = self._casebook.find(claim.incident)
+        if found is not None:
+            self._queue(found[1])
+        else:
+            # Its incident is over for so long that nothing else remembers it.
+            self._work.put_nowait(_letting_go(claim))
 
     def _queue(self, state: IncidentState) -> None:
         wanted = set(self._wanted(state))
         taken = self._taken.get(state.incident, set())
-        for task in sorted(wanted - taken, key=lambda one: (one.remediation, one.step, one.what)):
+        for task in sorted(wanted - taken, key=astuple):
             self._work.put_nowait(task)
         if wanted:
             self._taken[state.incident] = wanted
@@ -227,6 +254,11 @@ class Remediator:
             self._waiting.discard(state.incident)
 
     def _wanted(self, state: IncidentState) -> Iterator[Task]:
+        yield from (
+            _letting_go(claim)
+            for claim in self._claims.held_by(state.incident)
+            if self._is_over(claim, state)
+        )
         in_force = self._policies.get(state.system)
         if in_force is None:
             return
@@ -264,21 +296,19 @@ class Remediator:
         if step.hold.reason == "frozen":
             return self._freezes.of(state.system) is None
         if step.hold.reason == "target_taken":
-            own = _acting(state, remediation, step, self._starts + 1)
-            return taken_by(own, self._acting(state)) is None
+            return self._waits_for(_claimant(state, remediation, step), step) is None
         return False
 
-    def _acting(self, of: IncidentState) -> list[Acting]:
-        """Every step that acts on the world for incidents of the same key, or may."""
-        found = []
-        for _, state in self._casebook.states():
-            if state.key != of.key or not state.remediations:
-                continue
-            for remediation, step, playbook in self._steps(state):
-                acting = _acting(state, remediation, step, self._place(state, remediation, step))
-                if acts(acting, playbook):
-                    found.append(acting)
-        return found
+    def _waits_for(self, own: Claimant, step: Step) -> Held | None:
+        """Who has a target of the step and claimed it before, or `None`."""
+        return taken_by(self._claims.before(own, _targets(step)))
+
+    def _is_over(self, claim: Claimant, state: IncidentState) -> bool:
+        """Whether what a step of this incident claimed may be another's."""
+        for remediation, step, playbook in self._steps(state):
+            if _claimant(state, remediation, step).place == claim.place:
+                return is_over(claim, _acting(state, remediation, step, 0), playbook)
+        return False
 
     def _steps(self, state: IncidentState) -> Iterator[tuple[Remediation, Step, Playbook | None]]:
         in_force = self._policies.get(state.system)
@@ -306,6 +336,9 @@ class Remediator:
     async def _worker(self) -> None:
         while True:
             task = await self._work.get()
+            if task.what == "let_go":
+                await self._let_go(task)
+                continue
             found = self._find(task)
             if found is None:
                 # The partition left while the task waited; if it comes back, so does the task.
@@ -420,16 +453,23 @@ class Remediator:
             await self._finished(found, done)
             return
         held = self._forbids(found)
+        if held is None and changes(found.step.proposed):
+            held = await self._claim(found)
+            again = self._find(task)
+            if again is None:
+                self._forget(task)
+                return
+            found = again
+            held = held or self._forbids(found)
         if held is None and found.step.proposed.planned and found.definition is not None:
             number = found.step.plan.number + 1 if found.step.plan is not None else 1
             planned = await self._planned(found.definition, found.remediation, number)
             again = self._find(task)
             if again is None:
-                # The partition left meanwhile; nothing was begun, so it may be had again.
-                self._taken.get(task.incident, set()).discard(task)
+                self._forget(task)
                 return
             found = again
-            held = self._forbids(found)
+            held = self._forbids(found) or self._unclaimed(found)
             if held is None and not self._is_as_approved(found, planned):
                 changed = Held(WORLD_CHANGED, "the world is not as it was planned upon")
                 await self._write(found.state.incident, _held(found, changed), planned)
@@ -438,6 +478,40 @@ class Remediator:
             await self._write(found.state.incident, _held(found, held))
             return
         await self._finished(found, await self._call(found.definition))
+
+    def _forget(self, task: Task) -> None:
+        """The partition left meanwhile; nothing was begun, so the task may be had again."""
+        self._taken.get(task.incident, set()).discard(task)
+
+    async def _claim(self, found: Found) -> Held | None:
+        """Have the targets of the step, as the log says, or the reason why not yet.
+
+        All claims of all systems have one order, so of two steps that want one thing exactly one
+        finds nobody before it, wherever both run.
+        """
+        own = _claimant(found.state, found.remediation, found.step)
+        targets = _targets(found.step)
+        if targets and own not in self._claims:
+            event = outgoing(claimed(own, targets, self._clock.now()))
+            (position,) = await insist(self._publisher, self._clock, [event])
+            try:
+                async with asyncio.timeout(CLAIM_WITHIN.total_seconds()):
+                    await self._claims.read_up_to(position.offset + 1)
+            except TimeoutError:
+                return self._unclaimed(found)
+        return None
+
+    def _unclaimed(self, found: Found) -> Held | None:
+        """Why the step has no claim on its targets, or `None` if it has, or needs none."""
+        own = _claimant(found.state, found.remediation, found.step)
+        if not _targets(found.step) or own in self._claims:
+            return None
+        detail = f"the log did not show the claim within {CLAIM_WITHIN}"
+        return Held("claim_not_seen", detail, self._clock.now() + CLAIM_WITHIN)
+
+    def _not_free(self, found: Found) -> Held | None:
+        """Who has a target of the step, or `None`."""
+        return self._waits_for(_claimant(found.state, found.remediation, found.step), found.step)
 
     def _forbids(self, found: Found) -> Held | None:
         """Why the step must not run now, or `None`; nothing may be awaited before it runs then."""
@@ -450,7 +524,7 @@ class Remediator:
             return held
         policy = found.in_force.policy
         budget = budget_of(policy, found.playbook, found.definition)
-        return taken_by(own, self._acting(state)) or spent(
+        return self._not_free(found) or spent(
             own, self._begun(state), budget, state.service, self._clock.now()
         )
 
@@ -548,8 +622,15 @@ class Remediator:
 
     async def _undo(self, task: Task, found: Found) -> None:
         """Take back what a step did: exactly where that is known, else as the playbook says."""
-        del task
         held = self._forbids_undo(found)
+        if held is None:
+            held = await self._claim(found)
+            again = self._find(task)
+            if again is None:
+                self._forget(task)
+                return
+            found = again
+            held = held or self._forbids_undo(found) or self._unclaimed(found)
         if held is not None:
             await self._write(found.state.incident, _held(found, held, undo=found.step.undos))
             return
@@ -573,11 +654,9 @@ class Remediator:
         await self._write(found.state.incident, fact)
 
     def _forbids_undo(self, found: Found) -> Held | None:
-        state, remediation, step = found.state, found.remediation, found.step
-        if not state.status.live:
-            return Held("resolved", f"the incident is {state.status}")
-        own = _acting(state, remediation, step, self._place(state, remediation, step))
-        return self._frozen(state) or taken_by(own, self._acting(state))
+        if not found.state.status.live:
+            return Held("resolved", f"the incident is {found.state.status}")
+        return self._frozen(found.state) or self._not_free(found)
 
     async def _taken_back(self, found: Found) -> Ran | Lost:
         definition, changed = found.definition, found.step.changed
@@ -607,6 +686,17 @@ class Remediator:
             timeout = definition.timeout
             outcome = await _in_time(runner.undo(call, changed, timeout), timeout)
         return outcome
+
+    async def _let_go(self, task: Task) -> None:
+        """Say that a step acts no longer on what it claimed, if that still is so."""
+        claim = Claimant(task.incident, task.remediation, task.step, *task.number)
+        ours = self._casebook.book_of(key_of(task.incident)) is not None
+        found = self._casebook.find(task.incident)
+        if not ours or (found is not None and not self._is_over(claim, found[1])):
+            self._forget(task)
+            return
+        event = outgoing(released(claim, self._clock.now()))
+        await insist(self._publisher, self._clock, [event])
 
     async def _release(self, found: Found) -> None:
         hold = found.step.hold
@@ -643,6 +733,21 @@ def _acting(state: IncidentState, remediation: Remediation, step: Step, order: i
         on=state.status.live and remediation.status in GOES_ON,
         order=order,
     )
+
+
+def _claimant(state: IncidentState, remediation: Remediation, step: Step) -> Claimant:
+    """The start, or the undo, that a step stands at."""
+    undo = step.undos if step.undone_by else 0
+    place = (state.incident, remediation.remediation, step.proposed.step)
+    return Claimant(*place, step.attempt, undo)
+
+
+def _targets(step: Step) -> tuple[str, ...]:
+    return step.plan.targets if step.plan is not None else ()
+
+
+def _letting_go(claim: Claimant) -> Task:
+    return Task(*claim.place, "let_go", (claim.attempt, claim.undo))
 
 
 def _numbers(what: str, step: Step) -> tuple[int, int]:

@@ -23,7 +23,7 @@ from remediation.adapters.sql_runner import SqlRunner
 from remediation.handlers import Remediator
 from remediation.ports import Runner
 from remediation.settings import RemediationSettings
-from tocsin_casebook import FREEZES, INCIDENTS, Casebook, Freezes, Policies
+from tocsin_casebook import CLAIMS, FREEZES, INCIDENTS, Casebook, Claims, Freezes, Policies
 from tocsin_policy.redacting import Redactor
 from tocsin_runtime.lifecycle import Runtime
 from tocsin_runtime.ports import Clock
@@ -36,12 +36,15 @@ async def wire(runtime: Runtime, settings: RemediationSettings) -> None:
     await runtime.follow("policies", policies.apply)
     freezes = Freezes()
     await runtime.follow(FREEZES, freezes.apply)
+    claims = Claims()
+    await runtime.follow(CLAIMS, claims.apply)
     gauge("tocsin_policies_in_force", "Systems that have a policy", policies.__len__)
     started = runtime.clock.now().strftime("%Y%m%dT%H%M%S.%f")
     handler = Remediator(
         casebook=Casebook(runtime.reader),
         policies=policies,
         freezes=freezes,
+        claims=claims,
         publisher=runtime.publisher,
         clock=runtime.clock,
         runners=runners(settings, runtime.clock),

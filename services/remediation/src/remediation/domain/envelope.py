@@ -1,7 +1,8 @@
 """What a step is held to: who may approve it, how much it may touch, what it must not meet.
 
 Everything here is decided from the log, the policy and the time. Two steps that want one target
-are decided by the log too: the one whose start stands first in it runs, the other is held.
+are decided by the log too, whoever's systems they are of: the one whose claim stands first in it
+runs, the other is held.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from remediation.domain.filling import filled
+from tocsin_casebook import Claimant
 from tocsin_contracts.event import Person
 from tocsin_contracts.incidents import ProposedStep, Target
 from tocsin_incident import IncidentState
@@ -248,6 +250,19 @@ def spent(
 _ACTS = frozenset({StepStatus.STARTED, StepStatus.UNDOING})
 
 
+def is_over(claim: Claimant, acting: Acting, playbook: Playbook | None) -> bool:
+    """Whether what a step claimed may be another's.
+
+    A claim of a start or an undo that the log has not told yet is not: who asks is behind.
+    """
+    step = acting.step
+    if (step.attempt, step.undos) < (claim.attempt, claim.undo):
+        return False
+    if (step.attempt, step.undos if step.undone_by else 0) != (claim.attempt, claim.undo):
+        return True
+    return not acts(acting, playbook)
+
+
 def acts(acting: Acting, playbook: Playbook | None) -> bool:
     """Whether a step acts on its targets now, or nobody knows that it does not."""
     step = acting.step
@@ -264,16 +279,12 @@ def acts(acting: Acting, playbook: Playbook | None) -> bool:
     return step.status is StepStatus.FINISHED and waits
 
 
-def taken_by(own: Acting, others: Iterable[Acting]) -> Held | None:
-    """Who acts on a target of this step, if somebody who started before does."""
-    targets = set(own.step.plan.targets) if own.step.plan is not None else set()
-    for other in others:
-        theirs = other.step.plan.targets if other.step.plan is not None else ()
-        shared = sorted(targets.intersection(theirs))
-        if shared and _before(other, own):
-            what = f"{other.step.proposed.title!r} of {other.incident}"
-            return Held("target_taken", f"{what} acts on {shared[0]}")
-    return None
+def taken_by(other: tuple[Claimant, str] | None) -> Held | None:
+    """Why a step waits for its target, if another that claimed before has it."""
+    if other is None:
+        return None
+    by, target = other
+    return Held("target_taken", f"step {by.step!r} of {by.incident} acts on {target}")
 
 
 def _before(other: Acting, own: Acting) -> bool:
