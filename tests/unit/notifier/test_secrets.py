@@ -22,9 +22,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import ValidationError
 
+from notifier.adapters.apprise import AppriseChannel
 from notifier.adapters.calling import Caller
 from notifier.adapters.guarded import Guarded
 from notifier.adapters.local_gate import LocalGate
+from notifier.domain.outcomes import Delivered, Unknown
 from notifier.handlers import Notifier
 from notifier.ports import Sending
 from notifier.settings import NotifierSettings
@@ -38,6 +40,7 @@ from tocsin_simulation.clock import EPOCH, ManualClock
 from tocsin_simulation.system import SERVICES, Instance, Runs, System
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target, an_alert
 from tocsin_testkit.policies import a_policy
+from tocsin_testkit.providers import AppriseTarget, Reply, Said
 from tocsin_testkit.timeline import Timeline, hours, scenario
 
 CANARY = "canary7f3k2q9x"
@@ -228,6 +231,24 @@ async def test_no_secret_is_in_a_record_a_log_or_a_trace(
     assert not holds_a_secret(logged.out + logged.err)
     shown = [span.to_json() for span in spans.get_finished_spans()]
     assert not any(holds_a_secret(text) for text in shown)
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
+async def test_what_apprise_writes_of_its_calls_is_in_no_log(
+    capfd: pytest.CaptureFixture[str],
+    logs: None,  # noqa: ARG001 - it puts back what the test changes
+) -> None:
+    start_logs("notifier", log_format="json", level="debug")
+    target = AppriseTarget()
+    async with target.serving() as url:
+        where = f"json://alice:{CANARY}@{url.removeprefix('http://')}/{CANARY}"
+        channel = AppriseChannel(where, timedelta(seconds=2))
+        target.fates.append(Said(Reply(500, f"no {CANARY}")))
+        outcomes = [await channel.send(PAGE), await channel.send(PAGE)]
+        await channel.close()
+    assert [type(one) for one in outcomes] == [Unknown, Delivered]
+    logged = capfd.readouterr()
+    assert not holds_a_secret(logged.out + logged.err)
 
 
 async def test_a_crash_in_the_middle_of_a_call_is_logged_without_what_it_held(

@@ -21,6 +21,12 @@ _NOISY = (
 )
 """Libraries of which only warnings are of use to an operator."""
 
+_INDISCREET = ("apprise", "urllib3")
+"""Libraries that write whole requests and answers, addresses that are secrets among them.
+
+What became of a call is told by whoever made it.
+"""
+
 
 def start_logs(
     service: str,
@@ -75,6 +81,8 @@ def start_logs(
     root.setLevel(threshold)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+    for name in _INDISCREET:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _with_trace(
