@@ -12,6 +12,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from tocsin_cli.auditing import audit_rules
+from tocsin_cli.code_links import with_lines
 from tocsin_cli.delivery_rules import delivery_rules
 from tocsin_contracts.asyncapi import asyncapi_document
 from tocsin_contracts.event import Fact
@@ -165,6 +166,7 @@ def playbooks_md(root: Path) -> str:
 
 def _generated(root: Path) -> dict[str, Callable[[], str]]:
     files: dict[str, Callable[[], str]] = {
+        "README.md": lambda: with_lines((root / "README.md").read_text(encoding="utf-8"), root),
         "deploy/kafka/topics.yml": topics_yml,
         "deploy/prometheus/tocsin-audit.yaml": audit_yaml,
         "deploy/prometheus/tocsin-delivery.yaml": delivery_yaml,
