@@ -156,10 +156,10 @@ def playbooks_md(root: Path) -> str:
             continue
     note = _NOTE.format(source="the policies in `deploy/policies`")
     words = (
-        "What each step does, how dangerous it is, who lets it run, how it is seen to have worked "
-        "and what takes it back. A step marked `runs` is run by a machine where the operator's "
-        "settings have what it needs, else a person does it, as one `by hand`. "
-        "[remediation.md](../remediation.md) says what holds for all."
+        "What each step does, how dangerous it is, who lets it run and how much it may touch, when "
+        "it is due (counted from the incident's opening), how it is seen to have worked and what "
+        "takes it back. A machine runs a step where the operator's settings have what it needs, "
+        "else a person does it. [remediation.md](../remediation.md) says what holds for all."
     )
     return f"# Playbooks\n\n{note}\n\n{words}\n\n{catalogue(policies)}"
 

@@ -63,6 +63,8 @@ def _policies(files: Sequence[Path] | None, system: str | None) -> list[Policy]:
 @playbook_app.command("list")
 def playbook_list(policy: Files = None, system: System = None, as_json: Json = False) -> None:
     """Every playbook: what it is for, how many of its steps a machine runs, its worst risk."""
+    from remediation.domain.describing import worst_risk  # noqa: PLC0415 - only where it is asked
+
     rows = [
         {
             "system": held.system,
@@ -82,14 +84,6 @@ def playbook_list(policy: Files = None, system: System = None, as_json: Json = F
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     console.print(table if rows else "no playbook")
-
-
-RISKS = ("read", "safe", "disruptive", "destructive")
-
-
-def worst_risk(playbook: Playbook) -> str:
-    """The worst risk of any step."""
-    return max((step.risk for step in playbook.steps), key=RISKS.index)
 
 
 @playbook_app.command("show")
@@ -186,7 +180,7 @@ def _print_step(
         markup=False,
         highlight=False,
     )
-    for line in _lines(step):
+    for line in step_lines(step):
         console.print(f"      {line}", markup=False, highlight=False)
     definition = _definition(policy, remediation, proposed.step)
     if policy is None or definition is None:
@@ -204,7 +198,7 @@ def _definition(policy: Policy | None, remediation: Remediation, step: str) -> P
     return next((one for one in playbook.steps if one.id == step), None) if playbook else None
 
 
-def _lines(step: Step) -> list[str]:
+def step_lines(step: Step) -> list[str]:
     """What people read of a step before they agree."""
     proposed, plan, hold = step.proposed, step.plan, step.hold
     lines = [f"does: {proposed.call}"]
@@ -350,7 +344,7 @@ def playbook_approve(
         if held.plan is None:
             raise ValueError(f"{held.proposed.step} has no plan yet; try again in a moment")
         body["plan"] = held.plan.number
-    for line in _lines(held):
+    for line in step_lines(held):
         console.print(line, markup=False, highlight=False)
     _answer(incident, "approve", by=by, **body)
 
