@@ -31,6 +31,7 @@ from tocsin_replay import (
 )
 from tocsin_replay.comparing import MODEL, IncidentChange, compare, first_pages
 from tocsin_replay.inputs import Inputs
+from tocsin_replay.keeping import Kept
 from tocsin_replay.living import live_twice
 from tocsin_replay.summing import Summary
 from tocsin_runtime.events import outgoing
@@ -310,7 +311,7 @@ def test_incidents_that_would_be_one_are_told_as_merged(night: Recording) -> Non
 
 def test_incidents_that_would_not_open_or_would_be_new_are_told(night: Recording) -> None:
     lived = asyncio.run(Simulation(night.history).run())
-    nothing = replace(lived, incidents={})
+    nothing = replace(lived, incidents=Kept())
     missed = compare(night.history, night.policy, lived, nothing, {})
     assert [change.change for change in missed.incidents] == ["missed", "missed"]
     assert missed.totals["missed-p0"] == (0.0, 1.0)

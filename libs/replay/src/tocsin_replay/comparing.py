@@ -6,7 +6,8 @@ import operator
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Group, RenderableType
@@ -17,8 +18,9 @@ from rich.text import Text
 from tocsin_contracts.ids import episode, system_of
 from tocsin_policy import Policy
 from tocsin_replay.history import History
+from tocsin_replay.keeping import Kept
 from tocsin_replay.living import live_twice
-from tocsin_replay.measuring import Measures, measures
+from tocsin_replay.measuring import Waking
 from tocsin_replay.postmortem import table, text
 from tocsin_replay.reading import Progress
 from tocsin_replay.simulating import Lived
@@ -142,23 +144,57 @@ def compare(
         instead = policies.get(_only_system(history, supposed))
     if instead is None:
         raise LookupError("the log has no policy")
-    changes = _changes(before.incidents, after.incidents)
-    begin = history.begins_at or datetime(2000, 1, 1, tzinfo=UTC)
-    end = history.ends_at or begin
-    then = measures(list(before.incidents.values()), policies, begin, end)
-    now = measures(list(after.incidents.values()), policies | {instead.system: instead}, begin, end)
+    then = _Side(Waking(policies))
+    now = _Side(Waking(policies | {instead.system: instead}))
+    changes = _changes(before.incidents, after.incidents, then, now)
     return Comparison(
         begins_at=history.begins_at,
         ends_at=history.ends_at,
         alerts=before.alerts,
         supposed=() if supposed is None else tuple(supposed.assumptions()),
         incidents=changes,
-        totals=_totals(then, now, before, after, changes, instead),
-        woken_before={person.name: person.pages for person in then.people},
-        woken_after={person.name: person.pages for person in now.people},
+        totals=_totals(then, now, changes, instead),
+        woken_before={person.name: person.pages for person in then.waking.people()},
+        woken_after={person.name: person.pages for person in now.waking.people()},
         assumptions=after.assumptions,
         fidelity=_fidelity(before.incidents, recorded),
     )
+
+
+@dataclass(slots=True)
+class _Mean:
+    """A mean time in seconds, over those that there are."""
+
+    total: timedelta = timedelta(0)
+    count: int = 0
+
+    def take(self, length: timedelta | None) -> None:
+        if length is not None:
+            self.total += length
+            self.count += 1
+
+    def seconds(self) -> float:
+        return round(self.total.total_seconds() / self.count, 3) if self.count else 0.0
+
+
+@dataclass(slots=True)
+class _Side:
+    """What one run comes to, counted one incident at a time: no two need be held at once."""
+
+    waking: Waking
+    incidents: int = 0
+    updates: int = 0
+    proposals: int = 0
+    first_page: _Mean = field(default_factory=_Mean)
+    acknowledged: _Mean = field(default_factory=_Mean)
+
+    def take(self, one: Summary) -> None:
+        self.waking.take(one)
+        self.incidents += 1
+        self.updates += len(one.updates)
+        self.proposals += bool(one.steps)
+        self.first_page.take(_first_page(one))
+        self.acknowledged.take(_acknowledged(one))
 
 
 def _only_system(history: History, supposed: Supposed | None) -> str:
@@ -174,24 +210,24 @@ def _episodes(one: Summary) -> frozenset[tuple[str, str]]:
     )
 
 
-def _changes(
-    before: Mapping[str, Summary], after: Mapping[str, Summary]
-) -> tuple[IncidentChange, ...]:
+def _changes(before: Kept, after: Kept, then: _Side, now: _Side) -> tuple[IncidentChange, ...]:
     """Every incident that is otherwise. Two are the same by their id, else by an alert they share.
 
     A merge moves alerts, so an incident of both runs is nobody's other half.
     """
-    holders: dict[tuple[str, str], set[str]] = {}
-    for name, one in after.items():
-        for alert in _episodes(one):
-            holders.setdefault(alert, set()).add(name)
+    holders = _holders(before, after)
     found: list[IncidentChange] = []
     became: dict[str, list[str]] = {}
-    for name, one in sorted(before.items(), key=lambda item: (item[1].opened_at, item[0])):
-        sharing = {n for alert in _episodes(one) for n in holders.get(alert, ())}
-        fresh = sharing - before.keys()
+    for name in sorted(before, key=lambda one: (before.opened_at(one), one)):
+        one = before[name]
+        then.take(one)
+        sharing = {n for alert in _episodes(one) for n in holders.get(alert, ())} if holders else ()
+        fresh = {other for other in sharing if other not in before}
         if name in after:
-            made = _changed(one, after[name], "split" if fresh else "changed", tuple(sorted(fresh)))
+            other_half = after[name]
+            now.take(other_half)
+            how = "split" if fresh else "changed"
+            made = _changed(one, other_half, how, tuple(sorted(fresh)))
             if fresh or _is_otherwise(made):
                 found.append(made)
             for other in fresh:
@@ -199,7 +235,7 @@ def _changes(
         elif not sharing:
             found.append(_changed(one, None, "missed"))
         else:
-            into = min(fresh or sharing, key=lambda n: (after[n].opened_at, n))
+            into = min(fresh or sharing, key=lambda n: (after.opened_at(n), n))
             became.setdefault(into, []).append(name)
     for into, names in sorted(became.items()):
         if not names:
@@ -209,12 +245,26 @@ def _changes(
         found.append(
             _changed(before[names[0]], after[into], "merged" if merged else "changed", others)
         )
-    found.extend(
-        _changed(None, one, "new")
-        for name, one in sorted(after.items())
-        if name not in before and name not in became
-    )
+    for name in sorted(after.keys() - before.keys()):
+        one = after[name]
+        now.take(one)
+        if name not in became:
+            found.append(_changed(None, one, "new"))
     return tuple(found)
+
+
+def _holders(before: Kept, after: Kept) -> dict[tuple[str, str], set[str]]:
+    """Which incidents of the second run hold an alert, for alerts whose incident is another now."""
+    gone, fresh = before.keys() - after.keys(), after.keys() - before.keys()
+    if not gone and not fresh:
+        return {}
+    wanted = {alert for name in gone for alert in _episodes(before[name])}
+    holders: dict[tuple[str, str], set[str]] = {}
+    for name, one in after.items():
+        for alert in _episodes(one):
+            if name in fresh or alert in wanted:
+                holders.setdefault(alert, set()).add(name)
+    return holders
 
 
 def _is_otherwise(change: IncidentChange) -> bool:
@@ -295,10 +345,8 @@ def _page_changes(
 
 
 def _totals(
-    then: Measures,
-    now: Measures,
-    before: Lived,
-    after: Lived,
+    then: _Side,
+    now: _Side,
     changes: Sequence[IncidentChange],
     instead: Policy,
 ) -> dict[str, tuple[float, float]]:
@@ -315,39 +363,27 @@ def _totals(
             or (c.first_page_before is not None and c.first_page_after is None)
         )
     ]
-    nights = [max(1, sum(p.nights for p in one.people)) for one in (then, now)]
-    at_night = [sum(p.night_pages for p in one.people) for one in (then, now)]
+    woken = [side.waking.people() for side in (then, now)]
+    nights = [max(1, sum(person.nights for person in people)) for people in woken]
+    at_night = [sum(person.night_pages for person in people) for people in woken]
+
+    def both(figure: Callable[[_Side], float]) -> tuple[float, float]:
+        return float(figure(then)), float(figure(now))
+
     return {
-        "incidents": (float(len(before.incidents)), float(len(after.incidents))),
+        "incidents": both(lambda side: side.incidents),
         "missed": (0.0, float(len(missed))),
         f"missed-{worst}": (0.0, float(len(missed_worst))),
-        "pages": (float(then.noise.pages), float(now.noise.pages)),
+        "pages": both(lambda side: side.waking.pages),
         "pages-at-night": (float(at_night[0]), float(at_night[1])),
         "pages-per-night": (at_night[0] / nights[0], at_night[1] / nights[1]),
-        "people-woken": (float(len(then.people)), float(len(now.people))),
-        "pages-to-nothing": (float(then.noise.to_nothing), float(now.noise.to_nothing)),
-        "time-to-first-page": (
-            _mean(map(_first_page, before.incidents.values())),
-            _mean(map(_first_page, after.incidents.values())),
-        ),
-        "time-to-acknowledge": (
-            _mean(map(_acknowledged, before.incidents.values())),
-            _mean(map(_acknowledged, after.incidents.values())),
-        ),
-        "updates-promised": (
-            float(sum(len(one.updates) for one in before.incidents.values())),
-            float(sum(len(one.updates) for one in after.incidents.values())),
-        ),
-        "proposals": (
-            float(sum(bool(one.steps) for one in before.incidents.values())),
-            float(sum(bool(one.steps) for one in after.incidents.values())),
-        ),
+        "people-woken": (float(len(woken[0])), float(len(woken[1]))),
+        "pages-to-nothing": both(lambda side: side.waking.to_nothing),
+        "time-to-first-page": both(lambda side: side.first_page.seconds()),
+        "time-to-acknowledge": both(lambda side: side.acknowledged.seconds()),
+        "updates-promised": both(lambda side: side.updates),
+        "proposals": both(lambda side: side.proposals),
     }
-
-
-def _mean(lengths: object) -> float:
-    known = [x.total_seconds() for x in lengths if x is not None]  # type: ignore[attr-defined]
-    return round(sum(known) / len(known), 3) if known else 0.0
 
 
 def _fidelity(before: Mapping[str, Summary], recorded: Mapping[str, Summary]) -> dict[str, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
@@ -317,6 +318,54 @@ def _to_nothing(one: Summary) -> bool:
     return bool(_pages(one)) and not one.answers and one.resolved_at is not None
 
 
+@dataclass(slots=True)
+class Waking:
+    """Who was woken by incidents, and for what, counted one incident at a time.
+
+    Args:
+        policies: As for `measures`.
+    """
+
+    policies: InitVar[Mapping[str, Policy]]
+    pages: int = 0
+    to_nothing: int = 0
+    _zones: dict[str, dict[str, tzinfo]] = field(init=False)
+    _pages: Counter[str] = field(default_factory=Counter)
+    _at_night: Counter[str] = field(default_factory=Counter)
+    _nights: dict[str, set[datetime]] = field(default_factory=lambda: defaultdict(set))
+
+    def __post_init__(self, policies: Mapping[str, Policy]) -> None:
+        self._zones = {system: _zones(policy) for system, policy in policies.items()}
+
+    def take(self, one: Summary) -> None:
+        """Count what an incident did."""
+        pages = _pages(one)
+        self.pages += len(pages)
+        self.to_nothing += _to_nothing(one)
+        for (name, _, _), at in pages.items():
+            self._pages[name] += 1
+            local = at.astimezone(self._zones.get(one.system, {}).get(name, UTC))
+            if local.time() >= NIGHT_BEGINS or local.time() < NIGHT_ENDS:
+                self._at_night[name] += 1
+                # The night of a page at 03:00 is the one that began the day before.
+                began = local - timedelta(hours=12)
+                night = began.replace(hour=0, minute=0, second=0, microsecond=0)
+                self._nights[name].add(night)
+
+    def people(self) -> tuple[Person, ...]:
+        """Whom it woke, those of most nights first."""
+        found = [
+            Person(
+                name=name,
+                pages=count,
+                night_pages=self._at_night[name],
+                nights=len(self._nights[name]),
+            )
+            for name, count in self._pages.items()
+        ]
+        return tuple(sorted(found, key=lambda p: (-p.night_pages, -p.pages, p.name)))
+
+
 def _noise(incidents: Sequence[Summary]) -> Noise:
     pages = sum(len(_pages(one)) for one in incidents)
     alerts = sum(len(one.alerts) for one in incidents)
@@ -346,25 +395,11 @@ def _noise(incidents: Sequence[Summary]) -> Noise:
     )
 
 
-def _people(incidents: Sequence[Summary], policies: Mapping[str, Policy]) -> tuple[Person, ...]:
-    pages: Counter[str] = Counter()
-    at_night: Counter[str] = Counter()
-    nights: dict[str, set[datetime]] = defaultdict(set)
-    zones = {system: _zones(policy) for system, policy in policies.items()}
+def _people(incidents: Iterable[Summary], policies: Mapping[str, Policy]) -> tuple[Person, ...]:
+    waking = Waking(policies)
     for one in incidents:
-        for (name, _, _), at in _pages(one).items():
-            pages[name] += 1
-            local = at.astimezone(zones.get(one.system, {}).get(name, UTC))
-            if local.time() >= NIGHT_BEGINS or local.time() < NIGHT_ENDS:
-                at_night[name] += 1
-                # The night of a page at 03:00 is the one that began the day before.
-                began = local - timedelta(hours=12)
-                nights[name].add(began.replace(hour=0, minute=0, second=0, microsecond=0))
-    found = [
-        Person(name=name, pages=count, night_pages=at_night[name], nights=len(nights[name]))
-        for name, count in pages.items()
-    ]
-    return tuple(sorted(found, key=lambda p: (-p.night_pages, -p.pages, p.name)))
+        waking.take(one)
+    return waking.people()
 
 
 def _zones(policy: Policy) -> dict[str, tzinfo]:

@@ -41,8 +41,9 @@ from tocsin_incident.state import Notification
 from tocsin_policy import Policy, policy_hash
 from tocsin_replay.held import HeldLog
 from tocsin_replay.history import RAW, Followup, History, Outcome, Response, Story
+from tocsin_replay.keeping import Kept
 from tocsin_replay.reading import INCIDENTS, Progress, Recorded, Step
-from tocsin_replay.summing import Summary, Summing
+from tocsin_replay.summing import Summing
 from tocsin_replay.supposing import Supposed, check
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.failures import Poison, Transient
@@ -77,7 +78,7 @@ class Lived:
         alerts: How many observations were disposed of.
     """
 
-    incidents: dict[str, Summary]
+    incidents: Kept
     assumptions: dict[str, int]
     alerts: int = 0
 
@@ -253,7 +254,7 @@ class Simulation:
         self._sequence = 0
         self._open: dict[str, _Open] = {}
         self._over: deque[tuple[datetime, str]] = deque()
-        self._summaries: dict[str, Summary] = {}
+        self._summaries = Kept()
         self._heard = 0
         self._played: dict[str, dict[str, _Played]] = {}
         self._assumed: dict[str, int] = {}
@@ -831,7 +832,7 @@ class Simulation:
 
     def _sum_up(self, incident: str) -> None:
         try:
-            self._summaries[incident] = self._open.pop(incident).summing.summary()
+            self._summaries.put(self._open.pop(incident).summing.summary())
         except LookupError:
             return  # facts about an incident that nobody opened
 
