@@ -132,3 +132,21 @@ async def test_customers_read_nothing_that_is_for_us(purpose: Purpose) -> None:
     async with page() as (double, channel):
         assert isinstance(await channel.send(replace(OPENED, purpose=purpose)), Refused)
         assert double.requests == []
+
+
+async def test_what_else_is_affected_is_degraded_until_it_is_over() -> None:
+    double = Statuspage("p4ge", "key", ("c0mp", "b4sk", "0ther"))
+    services = {"checkout": "c0mp", "basket": "b4sk", "search": "0ther"}
+    async with double.serving() as url, http_client(0.4, [url]) as client:
+        calls = Caller(client, timedelta(seconds=0.4))
+        channel = StatuspageChannel(calls, f"{url}/v1", "p4ge", "key", services)
+        affects = ("basket", "checkout", "unknown to the page")
+        opened = await delivered(channel, replace(OPENED, components=affects))
+        assert double.components == {
+            "c0mp": "major_outage",
+            "b4sk": "degraded_performance",
+            "0ther": "operational",
+        }
+        await delivered(channel, replace(OVER, components=affects, earlier=(opened,)))
+        assert set(double.components.values()) == {"operational"}
+    assert double.complaints == []

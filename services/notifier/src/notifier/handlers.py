@@ -358,6 +358,7 @@ class Notifier:
             to_approve=to_approve(state) if held.purpose is Purpose.APPROVAL else "",
             title=state.title,
             service=state.service,
+            components=state.components,
             status=str(state.status),
             by=_by(state, policy),
             link=self._link_to(state.incident),

@@ -37,6 +37,7 @@ class Sending:
         address: The target's e-mail address, where the policy has one.
         phone: The target's number as the policy has it, for people to read.
         handle: The target's name in chat, where the policy has one.
+        components: What else is affected beside the service.
         status: Where the incident stands: `open`, `acknowledged`, `mitigated`, `resolved` …
         by: Who acknowledged or resolved it.
         link: Where all of it can be read.
@@ -68,6 +69,7 @@ class Sending:
     handle: str | None = None
     title: str = ""
     service: str | None = None
+    components: tuple[str, ...] = ()
     status: str = "open"
     by: str = ""
     link: str | None = None

@@ -36,7 +36,8 @@ class StatuspageChannel:
     """Posts to one page.
 
     Args:
-        components: Ids of the page's components, by the service that an incident is about.
+        components: Ids of the page's components, by the service that an incident is about, or that
+            is affected by it.
     """
 
     def __init__(
@@ -104,13 +105,23 @@ class StatuspageChannel:
             "status": "resolved" if over else _STATUSES.get(sending.status, "investigating"),
             "body": cut(plain(sending.message.body), _BODY),
         }
+        harmed = self._harmed(sending)
+        if harmed:
+            # Resolving alone does not set a component right again.
+            incident["components"] = {
+                one: "operational" if over else harm for one, harm in harmed.items()
+            }
+            incident["component_ids"] = list(harmed)
+        return incident
+
+    def _harmed(self, sending: Sending) -> dict[str, str]:
+        """How bad it is for each component: of what else is affected no more is known than that."""
+        affected = (self._components.get(name) for name in sending.components)
+        harmed = {one: _HARM[-1] for one in affected if one is not None}
         component = self._components.get(sending.service or "")
         if component is not None:
-            # Resolving alone does not set a component right again.
-            rank = min(sending.severity_rank, len(_HARM) - 1)
-            incident["components"] = {component: "operational" if over else _HARM[rank]}
-            incident["component_ids"] = [component]
-        return incident
+            harmed[component] = _HARM[min(sending.severity_rank, len(_HARM) - 1)]
+        return harmed
 
 
 def _judge(answer: Answer) -> Refused | Unwell | Unknown | None:
