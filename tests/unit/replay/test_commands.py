@@ -227,6 +227,8 @@ def test_an_instant_is_what_a_person_means() -> None:
     assert instant("09:31", EPOCH) == instant("+31m", EPOCH)
     assert instant("08:59:30", EPOCH) == instant("+1d", EPOCH) - timedelta(seconds=30)
     assert EPOCH - period("90d", EPOCH) == EPOCH - period("2160h", EPOCH)
+    with pytest.raises(ValueError, match="write 90d, 24h or 2026-11-21T09:00:00Z"):
+        period("fortnight", EPOCH)
     with pytest.raises(ValueError, match=r"write 2026-11-21T09:00:00Z, 03:12 or \+12m"):
         instant("yesterday", EPOCH)
 

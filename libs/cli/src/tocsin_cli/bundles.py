@@ -25,6 +25,7 @@ from tocsin_replay import (
     verify,
     verify_archive,
 )
+from tocsin_replay.wording import some
 from tocsin_runtime.ports import Reader
 
 KeyFile = Annotated[
@@ -71,7 +72,7 @@ def bundle(
         for line in bundle_lines(gathered, found, signer):
             file.write(line)
     signed = "" if signer is None else f", signed by {signer.kind}"
-    console.print(f"{path}: {len(gathered.records)} records{signed}", highlight=False)
+    console.print(f"{path}: {some(len(gathered.records), 'record')}{signed}", highlight=False)
     for position in gathered.missing:
         errors.print(f"the log no longer holds {position}", style="yellow", highlight=False)
 
@@ -97,7 +98,9 @@ def check(
     by = f", signed ({opened.signed})" if opened.signed else ""
     sure = "" if key is not None or not opened.signed else "; name its key to check by whom"
     console.print(
-        f"{path} is whole{by}{sure}: {', '.join(opened.incidents)}", highlight=False, soft_wrap=True
+        f"{path} is whole{by}{sure}: {', '.join(opened.incidents) or 'no incident'}",
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -65,4 +65,8 @@ def period(text: str, now: datetime) -> datetime:
     try:
         return now - parse_duration(text)
     except ValueError:
+        pass
+    try:
         return instant(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no time; write 90d, 24h or 2026-11-21T09:00:00Z") from error

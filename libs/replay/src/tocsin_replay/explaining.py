@@ -47,6 +47,7 @@ from tocsin_replay.reading import (
     read_policies,
     steps,
 )
+from tocsin_replay.wording import words
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
 from tocsin_runtime.ports import Reader
@@ -555,7 +556,7 @@ class _Telling:
             at=seen.disposed_at,
             stage="disposition",
             what=f"{said.outcome}{by}",
-            why=said.reason.replace("_", " "),
+            why=words(said.reason),
             where=said.incident or "",
         )
 
@@ -565,7 +566,7 @@ def _without_incident(alert: _Alert) -> Iterator[str]:
     if said is None:
         yield "Nothing says what became of it: it is on its way, or lost (`tocsin audit` knows)."
         return
-    because = said.reason.replace("_", " ")
+    because = words(said.reason)
     yield f"It paged nobody: {said.outcome} ({because}), and it is in no incident."
 
 
@@ -647,7 +648,7 @@ class _Incident:
         if held is None or held.purpose is not Purpose.PAGE:
             return "", ""
         who = held.target.name if held.target is not None else held.channel
-        return f"paged: {who} by {held.channel}: {held.status}", held.reason
+        return f"paged: {who} by {held.channel}: {words(held.status)}", words(held.reason)
 
     def verdict(self) -> Iterator[str]:
         state = self.state
@@ -686,7 +687,7 @@ def _page(held: Notification) -> str:
     who = held.target.name if held.target is not None else held.channel
     level = f"level {held.level}" if held.level is not None else "a level"
     about = f"{who} by {held.channel} ({level})"
-    because = f": {held.reason}" if held.reason else ""
+    because = f": {words(held.reason)}" if held.reason else ""
     at = "" if held.settled_at is None else f" at {held.settled_at:%Y-%m-%d %H:%M:%S}"
     match held.status:
         case NotificationStatus.DELIVERED:
