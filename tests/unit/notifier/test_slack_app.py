@@ -365,3 +365,26 @@ async def test_a_message_in_doubt_is_found_however_long_the_channel_is_there() -
         first = await delivered(channel, opened)
         again = await delivered(channel, replace(opened, attempt=2))
     assert again.ref == first.ref
+
+
+async def test_a_page_that_nobody_has_any_more_can_be_taken_again_where_it_stands() -> None:
+    async with slack() as (double, channel):
+        first = await delivered(channel, PAGE)
+        taken = replace(PAGE, notification="n-2", purpose=Purpose.ACKNOWLEDGED)
+        taken = replace(taken, status="acknowledged", by="Alice", earlier=(first,))
+        told = await delivered(channel, taken)
+        [page, _] = double.messages("C0ALL")
+        assert "acknowledge" not in buttons(page.payload)
+        again = replace(PAGE, notification="n-3", handle=BOB, earlier=(first, told))
+        await delivered(channel, again)
+        assert "acknowledge" in buttons(page.payload)
+        assert "*open*" in page.shown.text
+
+
+async def test_a_page_stands_though_earlier_ones_could_not_be_changed() -> None:
+    async with slack() as (double, channel):
+        first = await delivered(channel, PAGE)
+        told = replace(first, purpose=Purpose.ACKNOWLEDGED)
+        double.limited = {"chat.update"}
+        await delivered(channel, replace(PAGE, notification="n-3", earlier=(first, told)))
+        assert len(double.messages("C0ALL")) == 2

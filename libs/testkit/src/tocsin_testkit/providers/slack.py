@@ -171,6 +171,7 @@ class Slack(Provider):
         rooms: By id.
         users: Ids of the people there are.
         missing_scopes: Methods that the token may not call.
+        limited: Methods that were called too often.
     """
 
     def __init__(
@@ -187,6 +188,7 @@ class Slack(Provider):
         self.rooms = {one: Room(one, one.lower()) for one in channels}
         self.users = set(users)
         self.missing_scopes: set[str] = set()
+        self.limited: set[str] = set()
 
     def effects(self, request: Request) -> bool:
         """Only posting shows people something new."""
@@ -199,6 +201,8 @@ class Slack(Provider):
             return _no("invalid_auth")
         if method in self.missing_scopes:
             return _no("missing_scope")
+        if method in self.limited:
+            return _no("ratelimited")
         arguments = dict(request.query) if request.method == "GET" else request.document()
         match method:
             case "chat.postMessage":

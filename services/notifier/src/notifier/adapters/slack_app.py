@@ -70,6 +70,7 @@ _PASSING = frozenset(
 )
 _PAGES = frozenset({Purpose.PAGE, Purpose.OPENED})
 _NEWS = frozenset({Purpose.ACKNOWLEDGED, Purpose.RESOLVED, Purpose.UPDATE})
+_TAKEN = frozenset({Purpose.ACKNOWLEDGED, Purpose.RESOLVED})
 _TOLD_IN_ROOMS = _NEWS | {Purpose.OPENED}
 _LIVE = frozenset({"open", "acknowledged", "mitigated"})
 _UNDECIDED = frozenset({"open", "acknowledged"})
@@ -133,7 +134,9 @@ class SlackAppChannel:
             room = next((one.room for _, one in _refs(sending.earlier) if one.room), None)
             if room is None and self._rooms and sending.purpose is Purpose.OPENED and sending.room:
                 room = await self._room(sending, sending.room)
-            if sending.purpose in _NEWS or sending.purpose is Purpose.OPENED:
+            if sending.purpose is Purpose.PAGE:
+                await self._opened_again(sending, channel)
+            elif sending.purpose in _TOLD_IN_ROOMS:
                 await self._changed(sending, channel)
             if room is not None:
                 ref = replace(ref, room=room, room_ts=await self._told(sending, room))
@@ -194,6 +197,18 @@ class SlackAppChannel:
             content = _content(sending, earlier.message, original=earlier.purpose)
             for where, ts in ref.places():
                 await self._allowed("chat.update", content | {"channel": where, "ts": ts})
+
+    async def _opened_again(self, sending: Sending, channel: str) -> None:
+        """Pages that somebody had taken, and has no more, can be taken again.
+
+        The new page stands, whatever comes of this.
+        """
+        if not any(one.purpose in _TAKEN for one in sending.earlier):
+            return
+        try:
+            await self._changed(sending, channel)
+        except NotDone as no:
+            log.warning("slack.unchanged", incident=sending.incident, reason=no.outcome.reason)
 
     async def _told(self, sending: Sending, room: str) -> str | None:
         """The same in the incident's own channel, and the people who were paged are in it.
