@@ -13,7 +13,7 @@ from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Person
 from tocsin_contracts.incidents import IncidentFact, Purpose
 from tocsin_incident.state import RemediationStatus, Step, StepStatus
-from tocsin_policy import Policy
+from tocsin_policy import DRILL_LABEL, Policy
 from tocsin_runtime.events import decode, outgoing
 from tocsin_simulation.runners import ran
 from tocsin_simulation.system import published
@@ -539,6 +539,20 @@ async def test_a_step_that_a_new_policy_has_otherwise_is_not_run(system: Timelin
     await system.play(until=minutes(5))
     assert did(system) == []
     assert status(system) == (RemediationStatus.FAILED, "policy_changed")
+
+
+@scenario(fixing(a_step("look", risk="read", approval="automatic", http=looks()["http"]), a_step()))
+async def test_a_drill_is_rehearsed_by_people_and_no_machine_does_or_looks_at_anything(
+    system: Timeline,
+) -> None:
+    labels: dict[str, Any] = {"severity": "critical", DRILL_LABEL: "failover"}
+    system.at(minutes=0).push(an_alert("Down", system="shop", **labels))
+    system.at(minutes=1).approve("look", by="alice")
+    system.at(minutes=2).approve("restart", by="alice")
+    await system.play(until=minutes(10))
+    assert system.system.world.effects == []
+    assert [step(system, name).reason for name in ("look", "restart")] == ["done_by_hand"] * 2
+    assert {one.proposed.by_hand for one in (step(system, "look"), step(system))} == {"a drill"}
 
 
 # Verification and undoing.

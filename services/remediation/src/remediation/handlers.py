@@ -66,6 +66,9 @@ GIVES_WAY = timedelta(milliseconds=250)
 """How old an opening is before it is looked at. On a machine that all services share, planning and
 proposing would take the very moments in which somebody is paged."""
 
+ONE_ORDER = 0
+"""The partition of every claim."""
+
 CLAIM_WITHIN = timedelta(seconds=30)
 """Time a claim may take to come back from the log; the step does not wait for it any longer."""
 
@@ -492,7 +495,8 @@ class Remediator:
         own = _claimant(found.state, found.remediation, found.step)
         targets = _targets(found.step)
         if targets and own not in self._claims:
-            event = outgoing(claimed(own, targets, self._clock.now()))
+            # However wide somebody has made the topic, its claims have one order.
+            event = outgoing(claimed(own, targets, self._clock.now()), partition=ONE_ORDER)
             (position,) = await insist(self._publisher, self._clock, [event])
             try:
                 async with asyncio.timeout(CLAIM_WITHIN.total_seconds()):
@@ -695,7 +699,7 @@ class Remediator:
         if not ours or (found is not None and not self._is_over(claim, found[1])):
             self._forget(task)
             return
-        event = outgoing(released(claim, self._clock.now()))
+        event = outgoing(released(claim, self._clock.now()), partition=ONE_ORDER)
         await insist(self._publisher, self._clock, [event])
 
     async def _release(self, found: Found) -> None:
