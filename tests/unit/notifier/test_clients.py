@@ -13,7 +13,7 @@ from notifier.adapters.calling import Caller, NotDone
 from notifier.adapters.clients import http_client
 from notifier.domain.outcomes import Refused, Unknown
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+ANSWER = b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Server:
@@ -93,11 +93,12 @@ async def test_a_request_that_cannot_be_written_is_refused_and_nothing_is_sent()
     assert server.requests == []
 
 
-async def test_nothing_is_added_that_the_caller_did_not_say() -> None:
-    server = Server((ANSWER,))
+async def test_nothing_is_added_that_the_caller_did_not_say_and_no_cookie_is_kept() -> None:
+    server = Server((ANSWER, ANSWER))
     async with server.serving() as calls:
-        await calls.call("POST", server.url, document={})
-    names = {line.partition(b":")[0].lower() for line in server.requests[0].splitlines()[1:-1]}
+        for _ in range(2):
+            await calls.call("POST", server.url, document={})
+    names = {line.partition(b":")[0].lower() for line in server.requests[1].splitlines()[1:-1]}
     assert names == {
         b"host",
         b"accept",

@@ -98,6 +98,26 @@ class _OnlyThese(httpx.AsyncBaseTransport):
         return self._session
 
 
+class _NoCookies(httpx.Cookies):
+    """What a provider would have us keep is not kept; to look for it takes a tenth of a call."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Keep nothing."""
+
+
+class _Client(httpx.AsyncClient):
+    @property
+    def cookies(self) -> httpx.Cookies:
+        return _NO_COOKIES
+
+    @cookies.setter
+    def cookies(self, cookies: object) -> None:
+        raise NotImplementedError("no cookie is kept")
+
+
+_NO_COOKIES = _NoCookies()
+
+
 @contextmanager
 def _in_words_of_httpx() -> Iterator[None]:
     """Say in httpx's words what went wrong, and above all whether anything can have been sent.
@@ -132,7 +152,7 @@ def http_client(
         ca_file: PEM file of an authority to trust instead of the public ones.
     """
     tls = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    return httpx.AsyncClient(
+    return _Client(
         transport=_OnlyThese(frozenset(httpx.URL(url).host for url in urls), tls),
         timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, 3.0)),
         follow_redirects=False,
