@@ -27,11 +27,15 @@ from tocsin_replay import (
     postmortem,
     postmortem_html,
     promised,
+    read_history,
     read_incident,
     read_policies,
     state_of,
     summarise,
+    suppose,
+    supposition_markdown,
     timeline,
+    what_if,
 )
 from tocsin_replay.postmortem import text
 from tocsin_replay.telling import says
@@ -302,3 +306,14 @@ def test_the_picture_says_what_every_colour_is_and_that_a_page_was_tried_again(
     for status in ("open", "acknowledged", "mitigated", "resolved"):
         assert f">{status}</text>" in document.drawn
     assert document.drawn.count(">at attempt 7</text>") == 4
+
+
+def test_what_is_supposed_says_where_later_alerts_would_have_been(document: Document) -> None:
+    log = open_bundle(RECORDING).log
+    incident = document.summary.incident
+    history = asyncio.run(read_history(log, about=incident))
+    found = asyncio.run(what_if(history, supposed=suppose(incident, ["ack at +3m"])))
+    written = supposition_markdown(found, incident)
+    assert "| Answered after | 1 h 07 min | 5 min |" in written
+    (change,) = found.incidents
+    assert f"would have been another incident: `{change.others[0]}`" in written

@@ -216,6 +216,7 @@ def test_a_postmortem_says_what_would_have_been(recording: Path, shop: str, tmp_
     assert "## What if" in written
     assert "- Supposed: whoever answered then acknowledges 30s after the opening." in written
     assert "| Answered after |" in written
+    assert "1 of 1 incidents found again" in written
     assert "- Bob: no longer paged, as at" in written
     _run(*arguments, "-o", tmp_path / "review.html")
     assert "What if" in (tmp_path / "review.html").read_text()

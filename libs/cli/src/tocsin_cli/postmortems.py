@@ -16,6 +16,7 @@ from tocsin_cli.issues import ReviewSettings, open_issue
 from tocsin_cli.printing import Incident, Json, console, print_json
 from tocsin_cli.sources import From, alone, story, with_source
 from tocsin_replay import (
+    Summary,
     picture,
     postmortem,
     postmortem_html,
@@ -64,7 +65,10 @@ def write(
     if state is None:
         raise NotFound(f"nobody opened {incident}")
     policy = promised(versions, state)
-    what = asyncio.run(_supposed(incident, supposed, source)) if supposed else ""
+    what = ""
+    if supposed:
+        came_to = summarise(recorded, policy)
+        what = asyncio.run(_supposed(came_to, supposed, source))
     if as_json:
         print_json(summarise(recorded, policy).model_dump(mode="json"))
     elif out is not None and out.suffix == ".html":
@@ -91,13 +95,14 @@ def write(
         _published(incident, publish, by)
 
 
-async def _supposed(incident: str, texts: list[str], source: Path | None) -> str:
-    """What would have been otherwise, for the document."""
+async def _supposed(came_to: Summary, texts: list[str], source: Path | None) -> str:
+    """What would have been otherwise, for the document, and how good the model of it is."""
+    incident = came_to.incident
 
     async def read(reader: Reader) -> str:
         held = await alone(reader, incident)
         history = await read_history(held, about=incident)
-        found = await what_if(history, supposed=suppose(incident, texts))
+        found = await what_if(history, None, {incident: came_to}, supposed=suppose(incident, texts))
         return supposition_markdown(found, incident)
 
     return await with_source(source, read)

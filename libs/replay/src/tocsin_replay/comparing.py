@@ -595,6 +595,9 @@ def supposition_markdown(found: Comparison, incident: str) -> str:
         ]
         rows = [(name, before, text(after)) for name, before, after in rows]
         lines += [table(("From the first alert", *_sides(found)), rows), ""]
+        if change.others and incident == change.incident:
+            others = ", ".join(f"`{other}`" for other in change.others)
+            lines += [f"What its alerts did later would have been another incident: {others}.", ""]
         lines += [f"- {text(page.name)}: {_moved(page)}." for page in change.pages] + [""]
     lines += _small_markdown(found, besides="Supposed")
     return "\n".join(lines)
