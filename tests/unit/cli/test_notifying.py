@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from notifier.settings import NotifierSettings
 from tocsin_cli.__main__ import app
 from tocsin_cli.exits import Exit, NotFound
+from tocsin_cli.notifying import policy_with
 from tocsin_cli.receiver import Receiver, channel_settings
 from tocsin_cli.trying import try_channels
 from tocsin_policy import policy_document
@@ -85,3 +86,18 @@ def test_the_command_takes_the_environment_and_fails_if_a_channel_does(
         whole = CliRunner().invoke(app, [*command, "--channel", "pagerduty"])
         assert whole.exit_code == Exit.OK
         assert [one.action for one in receiver.arrivals()] == ["trigger", "resolve"] * 2
+
+
+def test_a_contact_is_found_in_the_policy_that_is_in_force() -> None:
+    nobody = {"zoe": {"name": "Zoe", "role": "engineer", "channels": ["pagerduty"]}}
+    old, shop = a_policy("shop"), a_policy("shop", owner="later")
+    zoo = a_policy("zoo", contacts=nobody, schedules={}, escalation={})
+    published = [old, zoo, shop]
+    assert policy_with(published, "alice", None) is shop
+    assert policy_with(published, "zoe", None) is zoo
+    assert policy_with(published, "alice", "zoo") is zoo
+    for contact, system in (("carl", None), ("alice", "nowhere")):
+        with pytest.raises(NotFound):
+            policy_with(published, contact, system)
+    with pytest.raises(ValueError, match="contact of bar, shop: name one with --system"):
+        policy_with([shop, a_policy("bar")], "alice", None)

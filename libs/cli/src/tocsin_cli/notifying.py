@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +36,8 @@ def try_contact(
         Path | None, typer.Option("--policy", help="The policy's file, if not the one in force.")
     ] = None,
     system: Annotated[
-        str | None, typer.Option("--system", help="Whose policy in force has the contact.")
+        str | None,
+        typer.Option("--system", help="Whose contact, where several policies in force have one."),
     ] = None,
     channel: Annotated[
         list[str] | None, typer.Option("--channel", help="Only this channel of the contact's.")
@@ -49,9 +51,9 @@ def try_contact(
     """
     from tocsin_cli.trying import try_channels  # noqa: PLC0415 - every library of every channel
 
-    if (policy is None) == (system is None):
-        raise ValueError("name --policy FILE, or --system for the policy in force")
-    found = load_policy(policy) if policy is not None else asyncio.run(_in_force(str(system)))
+    if policy is not None and system is not None:
+        raise ValueError("name --policy FILE, or --system for the policy in force, not both")
+    found = load_policy(policy) if policy is not None else asyncio.run(_in_force(contact, system))
     tried = asyncio.run(try_channels(found, contact, channel or ()))
     if as_json:
         print_json(tried)
@@ -94,11 +96,33 @@ def heartbeats(as_json: Json = False) -> None:
         raise typer.Exit(Exit.FAILED)
 
 
-async def _in_force(system: str) -> Policy:
-    from tocsin_replay import read_policies  # noqa: PLC0415 - only this option needs it
+async def _in_force(contact: str, system: str | None) -> Policy:
+    from tocsin_replay import read_policies  # noqa: PLC0415 - a file needs no log
 
     versions = await connection.with_reader(read_policies)
-    found = [version.policy for version in versions if version.policy.system == system]
-    if not found:
-        raise NotFound(f"no policy of {system} is in force")
-    return found[-1]
+    return policy_with([version.policy for version in versions], contact, system)
+
+
+def policy_with(published: Sequence[Policy], contact: str, system: str | None) -> Policy:
+    """The policy in force that has a contact.
+
+    Args:
+        published: Every version, oldest first; the last of a system is in force.
+        system: Whose it is to be; any one's, if not given.
+
+    Raises:
+        NotFound: No policy is in force, or none has the contact.
+        ValueError: Several have.
+    """
+    in_force = {policy.system: policy for policy in published}
+    if system is not None:
+        if system not in in_force:
+            raise NotFound(f"no policy of {system} is in force")
+        return in_force[system]
+    having = [policy for policy in in_force.values() if contact in policy.contacts]
+    if not having:
+        raise NotFound(f"no policy in force has a contact {contact!r}")
+    if len(having) > 1:
+        systems = ", ".join(sorted(policy.system for policy in having))
+        raise ValueError(f"{contact} is a contact of {systems}: name one with --system")
+    return having[0]
