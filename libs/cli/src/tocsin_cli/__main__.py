@@ -27,6 +27,7 @@ from tocsin_cli import (
     explanations,
     freezing,
     letters,
+    menu,
     notifying,
     playbooks,
     policy_comparing,
@@ -57,11 +58,22 @@ from tocsin_replay import BadArchive, BadBundle
 from tocsin_runtime.clock import SystemClock
 from tocsin_runtime.failures import Transient
 
-app = typer.Typer(help=__doc__.partition("\n")[0], no_args_is_help=True, add_completion=False)
-policy_app = typer.Typer(help="Policies: validate, publish, show.", no_args_is_help=True)
-incident_app = typer.Typer(help="Incidents: look, and answer.", no_args_is_help=True)
-topics_app = typer.Typer(help="Kafka topics.", no_args_is_help=True)
-letters_app = typer.Typer(help="Records that could not be handled.", no_args_is_help=True)
+app = typer.Typer(cls=menu.Menu, no_args_is_help=True, add_completion=False)
+policy_app = typer.Typer(
+    help="What each system promises, and who is woken: write, try, publish, import.",
+    no_args_is_help=True,
+)
+incident_app = typer.Typer(
+    help="Look at incidents, and answer: ack, resolve, escalate, handover, mute, note.",
+    no_args_is_help=True,
+)
+topics_app = typer.Typer(
+    help="Kafka topics: make them as the registry says, and see where they differ.",
+    no_args_is_help=True,
+)
+letters_app = typer.Typer(
+    help="Records that could not be handled: list, show, edit, redrive.", no_args_is_help=True
+)
 app.add_typer(policy_app, name="policy")
 app.add_typer(incident_app, name="incident")
 app.add_typer(topics_app, name="topics")
@@ -95,6 +107,7 @@ def _quiet() -> None:
 
 
 By = Annotated[str, typer.Option("--by", help="Who answers: a contact id of the policy.")]
+PolicyFiles = Annotated[list[Path], typer.Argument(help="YAML files.", metavar="POLICY.yaml...")]
 Text = Annotated[str, typer.Option("--text", "-m", help="What to say.")]
 
 
@@ -288,7 +301,7 @@ def topics_apply(
 
 
 @policy_app.command("validate")
-def policy_validate(paths: Annotated[list[Path], typer.Argument()]) -> None:
+def policy_validate(paths: PolicyFiles) -> None:
     """Say what is wrong with policy files, each problem with its line and column."""
     bad = 0
     for path in paths:
@@ -307,7 +320,7 @@ def policy_validate(paths: Annotated[list[Path], typer.Argument()]) -> None:
 
 @policy_app.command("publish")
 def policy_publish(
-    paths: Annotated[list[Path], typer.Argument()],
+    paths: PolicyFiles,
     scale: Annotated[int, typer.Option(min=1, help="Divide every duration by this.")] = 1,
 ) -> None:
     """Put policies in force. None is published unless all validate."""
@@ -544,6 +557,8 @@ def incident_close(incident: Incident, by: By) -> None:
     """Say that nothing more will happen to it."""
     _answer(incident, "close", by=by)
 
+
+menu.arrange(app)
 
 if __name__ == "__main__":
     main()

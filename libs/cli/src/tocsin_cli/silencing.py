@@ -107,7 +107,8 @@ def silence_list(
         return
     # An id that is cut cannot be expired.
     whole = (Column(name, no_wrap=True, overflow="ignore") for name in ("silence", "state"))
-    table = Table(*whole, "matchers", "until (UTC)", "by", "comment", box=None)
+    rest = (Column(name, overflow="fold") for name in ("matchers", "until (UTC)", "by", "comment"))
+    table = Table(*whole, *rest, box=None)
     for one in found:
         matchers = ", ".join(map(str, one.matchers))
         state = one.state(now).value
