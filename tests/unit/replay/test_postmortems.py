@@ -119,6 +119,14 @@ def test_the_times_stand_beside_what_was_promised_and_aimed_at() -> None:
     assert "| Mitigate | opening to mitigation | 10 min | - | none set |" in written
 
 
+@pytest.mark.parametrize(("hours", "verdict"), [(1, "in time"), (24 * 7, "**late**")])
+def test_a_review_is_in_time_or_late(hours: int, verdict: str) -> None:
+    published = facts.Reviewed(by=a_person(), url="https://wiki.example/1")
+    recorded = [*RECORDED, *_made((600 + hours * 3600, published))]
+    written = postmortem(recorded, _policy("{{ policy }}"))
+    assert f", {verdict}." in written
+
+
 def test_every_section_can_be_asked_for() -> None:
     template = "\n\n".join(f"{{{{ {name} }}}}" for name in SECTIONS)
     assert "✎" not in postmortem(RECORDED, _policy(template))

@@ -190,7 +190,7 @@ def test_the_report_names_who_was_paged_and_how_it_ended() -> None:
 
 def test_the_report_names_the_first_to_acknowledge() -> None:
     found = report(_recorded(_opened(), _acknowledged(2), _acknowledged(5, "bob")), a_policy())
-    assert (found.acknowledged_by, found.time_to_acknowledge) == ("alice", 2 * MINUTE)
+    assert (found.acknowledged_by, found.time_to_acknowledge) == ("Alice", 2 * MINUTE)
 
 
 def test_there_is_no_report_of_an_incident_nobody_opened() -> None:

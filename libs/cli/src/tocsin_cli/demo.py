@@ -583,7 +583,7 @@ class _Demo:
 
     def _tell(self, stack: Stack, incident: str) -> dict[str, Any]:
         recorded = self._read(stack, incident)
-        entries = timeline(recorded)
+        entries = timeline(recorded, self._policy)
         self._console.rule(f"{incident}, rebuilt from Kafka alone")
         self._console.print(timeline_table(entries))
         outcome = report(recorded, self._policy)

@@ -736,7 +736,10 @@ def _required_of_people(found: Summary, severity: Severity) -> Iterator[str]:
         yield f"- An acknowledgement lapses after {duration(severity.acknowledge_timeout)}."
     if severity.review is not None:
         due = "after its end" if found.review_due_at is None else _at(found.review_due_at)
-        done = f"published {_at(found.reviewed_at)}" if found.reviewed_at else "not published yet"
+        done = "not published yet"
+        if found.reviewed_at is not None:
+            late = found.review_due_at is not None and found.reviewed_at > found.review_due_at
+            done = f"published {_at(found.reviewed_at)}, {'**late**' if late else 'in time'}"
         yield f"- A review, due {due}: {done}."
 
 

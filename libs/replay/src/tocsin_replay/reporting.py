@@ -12,6 +12,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from tocsin_contracts.event import Person
 from tocsin_contracts.incidents import (
     NotificationAttempted,
     NotificationDelivered,
@@ -26,7 +27,7 @@ from tocsin_policy import Policy
 from tocsin_replay.reading import Recorded, state_of, steps
 from tocsin_replay.targets import ResponseTarget, response_targets
 from tocsin_replay.telling import Entry
-from tocsin_replay.wording import duration, some, words
+from tocsin_replay.wording import duration, named, some, words
 
 
 class Part(BaseModel):
@@ -84,7 +85,7 @@ def report(recorded: Sequence[Recorded], policy: Policy | None) -> Report:
     if state is None:
         raise LookupError("the log does not know this incident")
     acknowledged = state.first_acknowledged_at
-    first = _first_to_acknowledge(recorded)
+    first = named(_first_to_acknowledge(recorded), policy)
     return Report(
         incident=state.incident,
         title=state.title,
@@ -93,17 +94,17 @@ def report(recorded: Sequence[Recorded], policy: Policy | None) -> Report:
         opened_at=state.opened_at,
         acknowledged_by=first,
         time_to_acknowledge=None if acknowledged is None else acknowledged - state.opened_at,
-        resolved_by=state.resolved_by.name if state.resolved_by else None,
+        resolved_by=named(state.resolved_by, policy),
         time_to_resolve=None if state.resolved_at is None else state.resolved_at - state.opened_at,
         response_targets=response_targets(recorded, policy),
         pages=pages_of(state),
     )
 
 
-def _first_to_acknowledge(recorded: Sequence[Recorded]) -> str | None:
+def _first_to_acknowledge(recorded: Sequence[Recorded]) -> Person | None:
     for step in steps(recorded):
         if step.after is not None and step.after.acknowledged_by is not None:
-            return step.after.acknowledged_by.name
+            return step.after.acknowledged_by
     return None
 
 

@@ -122,7 +122,7 @@ def _about(verb: str, detail: _Detail = _nothing) -> _Say:
             held = state.notifications.get(fact.notification)
         if held is None:
             return f"{verb} a notification", "", detail(fact, policy)
-        who = held.target.name if held.target is not None else held.channel
+        who = held.target.name if held.target is not None else ""
         return f"{verb} {held.purpose} by {held.channel}", who, detail(fact, policy)
 
     return say
