@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -29,6 +30,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 ROOT = Path(__file__).resolve().parents[2]
 TOCSIN = Path(sys.executable).with_name("tocsin")
 PARTITIONS = 2
+A_PROCESS_HAS = 20
+"""Connections to a broker: a producer, consumers, a reader, who each have one or two."""
+
 _ESTABLISHED = "01"
 UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -173,18 +177,18 @@ async def test_hundreds_of_requests_at_once_share_one_producer(stack: Stack) -> 
     system = _system(stack)
     door = next(one.said.pid for one in stack.status() if one.name == "ingestion")
     assert door is not None
-    await system.push(a_webhook(of_name("Before")))
-    before = _connections(door, stack.bootstrap)
-    assert before > 0
     alerts = [an_alert("Crowd", system="shop", severity="minor", n=str(n)) for n in range(300)]
     await asyncio.gather(*(system.push(a_webhook(alert)) for alert in alerts))
-    assert _connections(door, stack.bootstrap) == before
+    assert 0 < _connections(door, stack.bootstrap) < A_PROCESS_HAS
 
 
 def _connections(process: int, bootstrap: str) -> int:
     """How many connections a process has to a broker."""
     port = int(bootstrap.rpartition(":")[2])
-    own = {str(each.readlink()) for each in Path(f"/proc/{process}/fd").iterdir()}
+    own = set()
+    for each in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            own.add(str(each.readlink()))
     table = Path(f"/proc/{process}/net/tcp").read_text().splitlines()[1:]
     rows = [(row[2], row[3], row[9]) for row in map(str.split, table)]
     return sum(
