@@ -279,6 +279,7 @@ class Simulation:
             silences=self._silences,
             publisher=self._log,
             clock=self._clock,
+            accounts=False,
         )
         self._add(classifier, classifier.reconciler, policies, LANES)
         for duty in (

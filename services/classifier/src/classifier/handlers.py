@@ -33,6 +33,10 @@ class Classifier:
 
     Facts for `incidents` are acknowledged before the dispositions that speak of them are
     written: a disposition never names an incident the log does not hold.
+
+    Args:
+        accounts: Whether dispositions are written: where a recording is lived through again,
+            nobody asks what became of an alert.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class Classifier:
         silences: Silences,
         publisher: Publisher,
         clock: Clock,
+        accounts: bool = True,
     ) -> None:
+        self._accounts = accounts
         self._casebook = casebook
         self._policies = policies
         self._silences = silences
@@ -179,7 +185,8 @@ class Classifier:
             for event in decision.incidents:
                 self._expect(book, event)
             incidents.extend(decision.incidents)
-            disposed.extend(decision.disposed)
+            if self._accounts:
+                disposed.extend(decision.disposed)
         # Even with nothing new: facts an interrupted batch left behind come before dispositions
         # that speak of them.
         await self.reconciler.write(incidents)
