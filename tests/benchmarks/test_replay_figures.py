@@ -12,6 +12,7 @@ import resource
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -24,12 +25,14 @@ from tocsin_replay import (
     Comparison,
     HeldLog,
     History,
+    Simulation,
     read_history,
     read_incident,
     state_of,
     states_at,
     what_if,
 )
+from tocsin_replay.inputs import MOST_HELD_BYTES
 from tocsin_runtime.events import decode, outgoing
 from tocsin_runtime.records import Outgoing, Position, Record
 from tocsin_simulation.clock import EPOCH
@@ -180,15 +183,20 @@ def policy() -> Policy:
     return a_policy("shop")
 
 
-def _history(policy: Policy, alerts: int, episode: int) -> History:
+def _history(
+    policy: Policy, alerts: int, episode: int, groups: int | None = None, pace: float | None = None
+) -> History:
+    """Deliveries of ten alerts; all of them in thirty days, each group fifty times, if not said.
+
+    Args:
+        pace: Seconds between two deliveries.
+    """
     version = outgoing(an_event(published(policy), incident="shop-0000000000"))
     head = _record(version, "policies", 0, -1)
     count = alerts // BATCH
-    pace = 30 * 86_400 / count  # all of it in thirty days
-    records = (
-        _record(_delivery(max(1, count // 50), n, episode), "alerts.raw", n, pace * n)
-        for n in range(count)
-    )
+    every = pace or 30 * 86_400 / count
+    of = groups or max(1, count // 50)
+    records = (_record(_delivery(of, n, episode), "alerts.raw", n, every * n) for n in range(count))
     widths = {"alerts.raw": 1, "incidents": 1, "policies": 1}
     return asyncio.run(read_history(_Streamed(widths, head, records)))
 
@@ -234,3 +242,40 @@ def _processor() -> float:
     """Seconds of processor that this process and those it waited for have used."""
     used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+GROUPS = 200
+"""Groups that fire and end in turn, however long it goes on."""
+
+MOST_APART = 2 * MOST_HELD_BYTES
+"""What a history ten times as long may take more, in bytes: what is kept of inputs in memory, until
+they go to disk, and a summary of each incident, packed."""
+
+
+def test_memory_is_of_what_is_open_and_not_of_history(policy: Policy) -> None:
+    peaks, incidents = [], []
+    for alerts in (WHAT_IF_ALERTS // 10, WHAT_IF_ALERTS):
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        history = _history(policy, alerts, 2, GROUPS, pace=300.0)
+        found: list[int] = []
+
+        async def live(history: History = history, found: list[int] = found) -> None:
+            found.append(len((await Simulation(history).run()).incidents))
+
+        asyncio.run(live())
+        peaks.append(_peak())
+        incidents += found
+    print(  # noqa: T201 - a benchmark prints
+        f"\nat most {peaks[0] >> 20} MB for {WHAT_IF_ALERTS // 10:,} alerts in {incidents[0]:,} "
+        f"incidents, {peaks[1] >> 20} MB for {WHAT_IF_ALERTS:,} in {incidents[1]:,}"
+    )
+    assert incidents[1] > 5 * incidents[0]
+    assert peaks[1] < peaks[0] + MOST_APART
+
+
+def _peak() -> int:
+    """The most memory this process has had, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    raise LookupError("no VmHWM")
