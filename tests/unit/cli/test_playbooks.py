@@ -8,6 +8,11 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from tocsin_cli.__main__ import app
+from tocsin_cli.playbooks import refusal
+from tocsin_contracts.ids import incident_id
+from tocsin_contracts.incidents import ProposedStep, RemediationProposed
+from tocsin_policy import load_policy
+from tocsin_testkit.builders import an_incident
 
 ROOT = Path(__file__).resolve().parents[3]
 MPCSTUDY = str(ROOT / "deploy" / "policies" / "mpcstudy" / "policy.yaml")
@@ -57,3 +62,35 @@ def test_nothing_runs_without_its_incident() -> None:
     result = CliRunner().invoke(app, ["playbook", "run", "service-down", "--policy", MPCSTUDY])
     assert isinstance(result.exception, ValueError)
     assert "--dry-run" in str(result.exception)
+
+
+def an_approval(by: str) -> str:
+    """What is said to somebody who would let the blockchain's cache be emptied."""
+    policy = load_policy(ROOT / "deploy" / "policies" / "blockchain-dapp" / "policy.yaml")
+    definition = next(one for one in policy.playbooks["clear-cache"].steps if one.id == "flush")
+    proposed = ProposedStep(
+        step="flush", title="Empty it", runner="redis", risk="destructive", approval="two", call=""
+    )
+    incident = incident_id("blockchain-dapp", "a test")
+    fact = RemediationProposed(
+        remediation="r", playbook="clear-cache", generation=1, steps=(proposed,), reason="a rule"
+    )
+    state = an_incident(fact, incident=incident, severity="SEV3")
+    step = state.remediations["r"].steps[0]
+    return refusal(state, policy, step, definition, by)
+
+
+def test_who_may_not_approve_is_told_who_may() -> None:
+    assert an_approval("mallory") == (
+        "mallory may not approve flush, which is destructive; "
+        "who may: incident commander, technical lead, Engineering Manager, CTO"
+    )
+
+
+def test_who_may_approve_is_not_held_up() -> None:
+    assert an_approval("cto") == ""
+
+
+def test_an_unknown_playbook_is_answered_with_where_all_are() -> None:
+    result = CliRunner().invoke(app, ["playbook", "show", "nothing", "--policy", MPCSTUDY])
+    assert "tocsin playbook list" in str(result.exception)

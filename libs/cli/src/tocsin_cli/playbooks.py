@@ -15,8 +15,9 @@ from rich.table import Table
 from tocsin_cli import connection
 from tocsin_cli.exits import NotFound
 from tocsin_cli.printing import Incident, Json, console, print_json, shown
+from tocsin_contracts.event import Person
 from tocsin_incident import IncidentState
-from tocsin_incident.state import Remediation, RemediationStatus, Step, StepStatus
+from tocsin_incident.state import Approval, Remediation, RemediationStatus, Step, StepStatus
 from tocsin_policy import Playbook, PlaybookStep, Policy, load_policy
 from tocsin_runtime.clock import SystemClock
 
@@ -98,7 +99,7 @@ def playbook_show(
         (held, held.playbooks[name]) for held in _policies(policy, system) if name in held.playbooks
     ]
     if not found:
-        raise NotFound(f"no policy has a playbook {name!r}")
+        raise NotFound(f"no policy has a playbook {name!r}; `tocsin playbook list` shows all")
     documents = [
         {"system": held.system, "playbook": name, "steps": [_row(step) for step in playbook.steps]}
         for held, playbook in found
@@ -305,8 +306,7 @@ async def _tried(playbook: Playbook, labels: dict[str, str]) -> list[dict[str, A
 # Answers.
 
 
-def _chosen(incident: str, which: str | None) -> Remediation:
-    state, _ = _state(incident)
+def _chosen(state: IncidentState, which: str | None) -> Remediation:
     found = [
         held
         for held in state.remediations.values()
@@ -314,7 +314,10 @@ def _chosen(incident: str, which: str | None) -> Remediation:
         or held.remediation == which
     ]
     if not found:
-        raise NotFound(f"{incident} has no such remediation")
+        plan = f"`tocsin playbook plan {state.incident}` shows how it stands"
+        if which is not None:
+            raise NotFound(f"{state.incident} has no remediation {which}; {plan}")
+        raise NotFound(f"{state.incident} has no remediation that goes on; {plan}")
     return found[-1]
 
 
@@ -322,40 +325,81 @@ def _next_step(remediation: Remediation, name: str | None, *among: StepStatus) -
     for step in remediation.steps:
         if step.proposed.step == name or (name is None and step.status in among):
             return step
-    raise NotFound("no step to answer about" if name is None else f"there is no step {name!r}")
+    steps = ", ".join(f"{step.proposed.step} ({step.status})" for step in remediation.steps)
+    if name is None:
+        raise NotFound(f"no step is {' or '.join(among)}; there are {steps}")
+    raise NotFound(f"there is no step {name!r}; there are {steps}")
 
 
-def _answer(incident: str, verb: str, **body: object) -> None:
+def refusal(
+    state: IncidentState, policy: Policy, step: Step, definition: PlaybookStep, by: str
+) -> str:
+    """Why an approval of somebody would not count, and whose would; empty if it would."""
+    from remediation.domain.describing import approvers  # noqa: PLC0415 - only where it is asked
+    from remediation.domain.envelope import verdicts  # noqa: PLC0415 - as above
+
+    now = SystemClock().now()
+    given = Approval(by=Person(name=by, via="cli"), at=now)
+    asked = step.model_copy(update={"approvals": (given,)})
+    (verdict,) = verdicts(state, asked, definition, policy, now)
+    if not verdict.reason:
+        return ""
+    who = ", ".join(approvers(policy, definition))
+    return f"{by} may not approve {step.proposed.step}, which is {definition.risk}; who may: {who}"
+
+
+def _answer(incident: str, verb: str, *, as_json: bool, **body: object) -> None:
     token = connection.connect().api_token
     content = json.dumps({**body, "via": "cli"}).encode()
     connection.post(f"/v1/incidents/{incident}/{verb}", content=content, token=token)
-    console.print(f"{verb}: in the log")
+    if as_json:
+        print_json({"incident": incident, "answer": verb, **body})
+    else:
+        console.print(f"{verb}: in the log")
 
 
 @playbook_app.command("approve")
 def playbook_approve(
-    incident: Incident, by: By, step: StepId = None, remediation: Which = None
+    incident: Incident,
+    by: By,
+    step: StepId = None,
+    remediation: Which = None,
+    as_json: Json = False,
 ) -> None:
     """Let a step run, on its plan as it stands now; of a step by hand: say that it is done."""
-    chosen = _chosen(incident, remediation)
+    from remediation.domain.envelope import by_hand  # noqa: PLC0415 - only where it is asked
+
+    state, policy = _state(incident)
+    chosen = _chosen(state, remediation)
     held = _next_step(chosen, step, StepStatus.PROPOSED)
     body: dict[str, Any] = {"remediation": chosen.remediation, "step": held.proposed.step}
     if held.proposed.planned:
         if held.plan is None:
             raise ValueError(f"{held.proposed.step} has no plan yet; try again in a moment")
         body["plan"] = held.plan.number
-    for line in step_lines(held):
+    definition = _definition(policy, chosen, held.proposed.step)
+    said = refusal(state, policy, held, definition, by) if policy and definition else ""
+    if said:
+        raise ValueError(said)
+    for line in () if as_json else step_lines(held):
         console.print(line, markup=False, highlight=False)
-    _answer(incident, "approve", by=by, **body)
+    if by_hand(held) and not as_json:
+        console.print("no machine runs this one: the approval says that it is done")
+    _answer(incident, "approve", as_json=as_json, by=by, **body)
 
 
 @playbook_app.command("reject")
 def playbook_reject(
-    incident: Incident, by: By, reason: Reason = "", remediation: Which = None
+    incident: Incident,
+    by: By,
+    reason: Reason = "",
+    remediation: Which = None,
+    as_json: Json = False,
 ) -> None:
     """Say no: no further step starts."""
-    chosen = _chosen(incident, remediation)
-    _answer(incident, "reject", by=by, remediation=chosen.remediation, reason=reason)
+    chosen = _chosen(_state(incident)[0], remediation)
+    body = {"remediation": chosen.remediation, "reason": reason}
+    _answer(incident, "reject", as_json=as_json, by=by, **body)
 
 
 @playbook_app.command("abort")
@@ -365,10 +409,12 @@ def playbook_abort(
     reason: Reason = "",
     remediation: Which = None,
     undo: Annotated[bool, typer.Option(help="Take back what was done, the last first.")] = True,
+    as_json: Json = False,
 ) -> None:
     """Stop what is under way: no further step starts, and what was done is taken back."""
-    chosen = _chosen(incident, remediation)
-    _answer(incident, "abort", by=by, remediation=chosen.remediation, reason=reason, undo=undo)
+    chosen = _chosen(_state(incident)[0], remediation)
+    body = {"remediation": chosen.remediation, "reason": reason, "undo": undo}
+    _answer(incident, "abort", as_json=as_json, by=by, **body)
 
 
 @playbook_app.command("settle")
@@ -379,16 +425,10 @@ def playbook_settle(
     step: StepId = None,
     reason: Reason = "",
     remediation: Which = None,
+    as_json: Json = False,
 ) -> None:
     """Say how a step in doubt ended, after having looked."""
-    chosen = _chosen(incident, remediation)
+    chosen = _chosen(_state(incident)[0], remediation)
     held = _next_step(chosen, step, StepStatus.IN_DOUBT)
-    _answer(
-        incident,
-        "settle",
-        by=by,
-        remediation=chosen.remediation,
-        step=held.proposed.step,
-        done=done,
-        text=reason,
-    )
+    body = {"remediation": chosen.remediation, "step": held.proposed.step}
+    _answer(incident, "settle", as_json=as_json, by=by, **body, done=done, text=reason)

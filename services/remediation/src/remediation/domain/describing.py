@@ -55,6 +55,12 @@ def taken_back(step: PlaybookStep) -> str:
     return said(step.undo) or ("nothing: irreversible" if step.irreversible else "-")
 
 
+def approvers(policy: Policy, step: PlaybookStep) -> tuple[str, ...]:
+    """Who may approve a step, by name; empty where anybody may."""
+    named = step.approvers or policy.remediation.approvers.get(step.risk, ())
+    return tuple(_who(policy, target) for target in named)
+
+
 _COUNTED = frozenset({"kubernetes", "redis"})
 """Runners that know which part of all a step touches."""
 
