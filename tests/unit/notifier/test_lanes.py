@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,9 +17,12 @@ from notifier.domain.outcomes import Delivered, Outcome, Unwell
 from notifier.handlers import WORKERS, Notifier
 from notifier.ports import Channel, Sending
 from tocsin_casebook import Casebook, Policies
-from tocsin_contracts.incidents import Purpose
+from tocsin_contracts.event import Event
+from tocsin_contracts.incidents import NotificationDelivered, Purpose
+from tocsin_incident.state import NotificationStatus
 from tocsin_policy import Policy
-from tocsin_runtime.ports import Clock, Handler
+from tocsin_runtime.ports import Clock, Handler, Publisher
+from tocsin_runtime.records import Outgoing, Position
 from tocsin_simulation.system import SERVICES, Instance, Runs, System
 from tocsin_testkit.builders import an_alert
 from tocsin_testkit.policies import a_policy
@@ -129,6 +132,57 @@ class Away:
 
 
 TOLD: list[Sending] = []
+
+
+class Counted:
+    """A publisher that remembers how many outcomes of calls each write told."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def publish(self, records: Sequence[Outgoing]) -> tuple[Position, ...]:
+        events = [record.event for record in records if isinstance(record.event, Event)]
+        told = sum(isinstance(event.fact, NotificationDelivered) for event in events)
+        if told:
+            WRITES.append(told)
+        return await self._publisher.publish(records)
+
+
+WRITES: list[int] = []
+
+
+def _counted(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
+    instance.casebook = instance.casebook or Casebook(system.log)
+    handler = Notifier(
+        casebook=instance.casebook,
+        policies=policies,
+        publisher=Counted(system.publisher),
+        clock=system.clock,
+        channels=system.providers,
+        gate=LocalGate(system.clock),
+        instance=instance.name,
+    )
+    return handler, (handler.run,)
+
+
+COUNTED = [replace(one, build=_counted) if one.name == "notifier" else one for one in SERVICES]
+
+
+@pytest.mark.parametrize(("count", "writes"), [(1, 1), (40, 20)])
+@scenario(both_page, services=COUNTED)
+async def test_what_became_of_calls_in_a_burst_is_written_together(
+    system: Timeline, count: int, writes: int
+) -> None:
+    WRITES.clear()
+    for number in range(count):
+        system.at(minutes=0).push(an_alert(f"Noise{number}", severity="low", system="shop"))
+    await system.play(until=minutes(5))
+    assert sum(WRITES) == count
+    assert len(WRITES) <= writes
+    held = [held for state in system.incidents() for held in state.notifications.values()]
+    assert {one.status for one in held} == {NotificationStatus.DELIVERED}
+
+
 AWAY = [
     replace(one, build=_notifier(lambda clock: Away(clock, TOLD)))
     if one.name == "notifier"
