@@ -235,10 +235,25 @@ def _derive(partition: _Partition, writer: Writer, duty_at: Callable[[int], Duty
             continue
         owed = duty_at(index)(state, in_force, one.event.occurred_at, basis.incidents)
         derived = {event.id: event for event in owed.events}
+        if one.event.id not in derived and basis.incidents < book.end:
+            # Written late, by a process that stood still meanwhile: it knew less than is read here.
+            then = _book(partition, basis.incidents).expected(one.event.subject)
+            if then is not None:
+                late = duty_at(index)(then, in_force, one.event.occurred_at, basis.incidents)
+                derived |= {e.id: e for e in late.events if e.id == one.event.id}
         _compare(partition, one, derived)
         if not _by_the_world(one, derived):
             # What a call brought is only on its way; what is owed its writer counts on at once.
             book.expect(one.event)
+
+
+def _book(partition: _Partition, end: int) -> Book:
+    book = Book()
+    for one in partition.taken:
+        if one.offset >= end:
+            break
+        book.fold(one.event, one.offset)
+    return book
 
 
 def _by_the_world(one: _Taken, derived: Mapping[UUID, Event[Fact]]) -> bool:
@@ -361,16 +376,50 @@ async def _classifier(reader: Reader, partition: _Partition) -> None:
     batches = _batches(partition, disposed)
     if not batches:
         return
+    said = _Said()
+    silences = await _read_silences(reader)
+    for chain in _chains(batches):
+        await _decide_again(reader, partition, chain, silences, said)
+    _compare_classifier(partition, disposed, batches, said)
+
+
+_STOOD_STILL = timedelta(milliseconds=100)
+"""Decisions of one process that overlap are closer together than this."""
+
+
+def _chains(batches: Sequence[_Batch]) -> list[list[_Batch]]:
+    """Batches by who can have decided them, each in the order of what was known.
+
+    A process that stood still decides on, later than the one that took its place and knowing less.
+    What it decided the other never expected.
+    """
+    chains: list[list[_Batch]] = []
+    for batch in sorted(batches, key=lambda one: (one.at, one.end)):
+        for chain in chains:
+            if chain[-1].end <= batch.end or batch.at - chain[-1].at < _STOOD_STILL:
+                chain.append(batch)
+                break
+        else:
+            chains.append([batch])
+    return [sorted(chain, key=lambda one: (one.end, one.at)) for chain in chains]
+
+
+async def _decide_again(
+    reader: Reader,
+    partition: _Partition,
+    batches: Sequence[_Batch],
+    silences: Sequence[Record],
+    said: _Said,
+) -> None:
     width = partition.number + 1
     casebook = Casebook(HeldLog({INCIDENTS: width, "incidents.state": width}))
-    policies, said = Policies(), _Said()
+    policies, known = Policies(), Silences()
     clock = _Clock(batches[0].at)
-    silences = await _read_silences(reader)
-    known = Silences()
     handler = Classifier(
         casebook=casebook, policies=policies, silences=known, publisher=said, clock=clock
     )
     await handler.assigned(frozenset({partition.number}))
+    unread = list(silences)
     cursor = 0
     for batch in batches:
         version = partition.versions.get(batch.policy)
@@ -378,12 +427,12 @@ async def _classifier(reader: Reader, partition: _Partition) -> None:
             continue
         policies.publish(version)
         clock.at = batch.at
-        while silences and silences[-1].position.offset < batch.silences:
-            known.apply(silences.pop())
+        while unread and unread[-1].position.offset < batch.silences:
+            known.apply(unread.pop())
         first = cursor
         while cursor < len(partition.taken) and partition.taken[cursor].offset < batch.end:
             cursor += 1
-        touched = handler.reconciler.fold(one.record for one in partition.taken[first:cursor])
+        handler.reconciler.fold(one.record for one in partition.taken[first:cursor])
         if batch.fact is not None:
             event = batch.fact.event
             if event.id in said.events:
@@ -395,8 +444,6 @@ async def _classifier(reader: Reader, partition: _Partition) -> None:
         else:
             records = [await _one(reader, position) for position in batch.causes]
             await handler.handle([record for record in records if record is not None])
-        del touched
-    _compare_classifier(partition, disposed, batches, said)
 
 
 async def _read_silences(reader: Reader) -> list[Record]:
@@ -457,7 +504,7 @@ def _batches(partition: _Partition, disposed: Sequence[_Taken]) -> list[_Batch]:
             batches.append(
                 _Batch(basis.incidents, at, basis.policy or "", fact=one, silences=silences)
             )
-    return sorted(batches, key=lambda batch: (batch.end, batch.at))
+    return batches
 
 
 def _compare_classifier(
