@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -324,3 +325,19 @@ def test_nothing_is_told_from_an_archive_that_was_changed(
     result = CliRunner().invoke(app, ["timeline", slow, "--from", str(tmp_path / "a")])
     assert isinstance(result.exception, BadArchive)
     assert "is not what was written" in str(result.exception)
+
+
+def test_where_two_recordings_part_is_their_first_fact_that_differs(
+    recording: Path, slow: str, story: MemoryLog, tmp_path: Path
+) -> None:
+    same = _run("replay", slow, "--from", recording, "--against", recording).stdout
+    assert "with the same states" in same
+    assert "part" not in same
+    gathered = asyncio.run(gather_all(story))
+    ours = [r for r in gathered.records if r.header("ce_subject") == slow.encode()]
+    lacking = replace(gathered, records=tuple(r for r in gathered.records if r is not ours[3]))
+    other = tmp_path / "other.tocsin"
+    other.write_bytes(b"".join(bundle_lines(lacking, [slow])))
+    told = _run("replay", slow, "--from", recording, "--against", other, code=1).stdout
+    assert "3 facts with the same states" in told
+    assert f"they part at offset {ours[3].position.offset}: " in told

@@ -30,6 +30,7 @@ from tocsin_replay import (
     briefly,
     chain,
     differences,
+    first_difference,
     moment_after,
     moment_at,
     picture,
@@ -71,11 +72,23 @@ def replay(
         bool, typer.Option("--rederive", help="Ask today's code again for every derived fact.")
     ] = False,
     hashes: Annotated[bool, typer.Option("--hashes", help="A state hash for each fact.")] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="A bundle or an archive: the first fact at which its states part."),
+    ] = None,
     source: From = None,
     as_json: Json = False,
 ) -> None:
     """The exact state then: known, happened, due, paged, on call, and the fact that made it so."""
-    _one_of({"--at": at is not None, "--offset": offset is not None, "--step": step}, hashes)
+    _one_of(
+        {
+            "--at": at is not None,
+            "--offset": offset is not None,
+            "--step": step,
+            "--hashes": hashes,
+            "--against": against is not None,
+        }
+    )
     if again:
         if at is not None or offset is not None or step or hashes or everything:
             raise ValueError("--rederive asks for every fact; only --from and --json go with it")
@@ -89,7 +102,9 @@ def replay(
     if not incident:
         raise ValueError("name an incident, or ask for --all")
     recorded, versions = asyncio.run(story(source, incident))
-    if hashes:
+    if against is not None:
+        _compare(recorded, asyncio.run(story(against, incident))[0], as_json=as_json)
+    elif hashes:
         _hashes(recorded, as_json=as_json)
     elif step:
         _walk(recorded, versions, incident, as_json=as_json)
@@ -101,9 +116,9 @@ def replay(
             _show(moment)
 
 
-def _one_of(asked: dict[str, bool], hashes: bool) -> None:  # noqa: FBT001 - as the option
+def _one_of(asked: dict[str, bool]) -> None:
     """Refuse what cannot be answered together, rather than answer half of it."""
-    given = [name for name, there in {**asked, "--hashes": hashes}.items() if there]
+    given = [name for name, there in asked.items() if there]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} ask for different things; name one of them")
 
@@ -195,6 +210,25 @@ def _hashes(recorded: Sequence[Recorded], *, as_json: bool) -> None:
         return
     for link in links:
         sys.stdout.write(f"{link.offset:>10}  {link.chain}  {link.type}\n")
+
+
+def _compare(one: Sequence[Recorded], other: Sequence[Recorded], *, as_json: bool) -> None:
+    """Exit 1 if the states part; that one knows more facts than the other is no parting."""
+    here, there = chain(one), chain(other)
+    parted = first_difference(here, there)
+    alike = min(len(here), len(there)) if parted is None else here.index(parted)
+    if as_json:
+        at = None if parted is None else {**asdict(parted), "event": str(parted.event)}
+        print_json({"alike": alike, "facts": [len(here), len(there)], "parted": at})
+    else:
+        console.print(f"{some(alike, 'fact')} with the same states", highlight=False)
+        if parted is not None:
+            console.print(f"they part at offset {parted.offset}: {parted.type}", highlight=False)
+        elif len(here) != len(there):
+            more, count = ("here", len(here)) if len(here) > alike else ("there", len(there))
+            console.print(f"{some(count - alike, 'fact')} more {more}", highlight=False)
+    if parted is not None:
+        raise typer.Exit(Exit.FAILED)
 
 
 def _walk(
