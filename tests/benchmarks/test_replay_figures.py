@@ -221,7 +221,7 @@ class _Streamed(HeldLog):
 
 MIXES = {2: "nothing repeats", 4: "half repeats", 10: "eight of ten repeat"}
 """By the deliveries of an episode: one in which its alerts fire, one that ends them; the others
-repeat the first. Alertmanager repeats every group that fires, so repeats are most of a recording."""
+repeat the first. Alertmanager repeats every group that fires, most of a recording is repeats."""
 
 
 @pytest.mark.parametrize("episode", MIXES, ids=MIXES.values())
