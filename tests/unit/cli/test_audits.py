@@ -49,6 +49,7 @@ def test_an_archive_is_audited_and_explained_as_the_cluster_is(tmp_path: Path) -
 def test_a_table_says_it_for_people() -> None:
     shown = _run("--from", RECORDINGS[0]).stdout
     assert "everything is accounted for" in shown
+    assert "1 incident," in shown
 
 
 def test_a_recording_is_not_audited_again_and_again() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -174,8 +175,16 @@ def audit_table(audited: Audited, most: int = 20) -> Group:
     return Group(*_parts(audited, most))
 
 
+def _counted(count: int, what: str) -> str:
+    """How many of what: one of `answers without effect` is an answer without effect."""
+    return f"{count:,} {_PLURAL.sub('', what, count=1) if count == 1 else what}"
+
+
+_PLURAL = re.compile(r"(?<=\w)s\b")
+
+
 def _parts(audited: Audited, most: int) -> Iterator[Table | Text]:
-    looked = ", ".join(f"{count:,} {what}" for what, count in audited.counts.items())
+    looked = ", ".join(_counted(count, what) for what, count in audited.counts.items())
     since = "the beginning" if audited.since is None else f"{audited.since:%Y-%m-%d %H:%M:%S}"
     until = "nothing" if audited.until is None else f"{audited.until:%Y-%m-%d %H:%M:%S} UTC"
     yield Text(f"from {since} to {until}: {looked or 'an empty log'}")
