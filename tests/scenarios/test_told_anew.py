@@ -63,6 +63,26 @@ def pages(system: Timeline) -> list[str]:
 
 
 @scenario(a_policy_with_rooms)
+async def test_what_comes_back_is_told_as_reopened_to_everybody_who_read_that_it_was_over(
+    system: Timeline,
+) -> None:
+    system.at(minutes=0).push(DOWN)
+    system.at(minutes=2).resolve("alice")
+    system.at(minutes=6).reopen("bob", "it is down again")
+    await system.play(until=minutes(8))
+    again = "[critical] reopened by Bob: GlobalServiceUnavailable is firing"
+    for channel, first, then in (
+        ("room", "[critical] GlobalServiceUnavailable is firing", again),
+        ("hub", "ticket", again),
+        ("status", "We look into it", "We look into it"),
+    ):
+        assert openings(system, channel) == [(minutes(0), first), (minutes(6), then)], channel
+    first, second = pages(system)
+    assert "Changed" not in first
+    assert "Changed: reopened by Bob, it is down again" in second
+
+
+@scenario(a_policy_with_rooms)
 async def test_an_acknowledgement_that_expires_is_told_where_people_believed_it_was_taken(
     system: Timeline,
 ) -> None:

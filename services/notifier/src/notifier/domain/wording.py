@@ -44,8 +44,6 @@ _ANNOTATED = {
     "panel_url": "Panel",
 }
 """Annotations that hold an address, and what it is called."""
-_AS_AN_OPENING = frozenset({Anew.REOPENED})
-"""What is told in the words of an opening."""
 _SAYS_CHANGE = frozenset({Purpose.PAGE, Purpose.OPENED})
 _LATE = timedelta(minutes=1)
 
@@ -130,9 +128,6 @@ def _line(text: str, instead: str, known: dict[str, Any]) -> str:
 
 def _changed(state: IncidentState, want: Wanted) -> Changed | None:
     """What an announcement, or a page, says has changed; nothing for one of the opening."""
-    again = state.again
-    if again is not None and again.what in _AS_AN_OPENING:
-        again = None
     if want.purpose is Purpose.OPENED:
         if want.about.startswith(RAISED):
             return state.raised
@@ -142,8 +137,8 @@ def _changed(state: IncidentState, want: Wanted) -> Changed | None:
             and one.notification != want.notification
             for one in state.notifications.values()
         )
-        return again if told else None
-    found = [one for one in (again, state.raised) if one is not None]
+        return state.again if told else None
+    found = [one for one in (state.again, state.raised) if one is not None]
     return max(found, key=lambda one: one.at, default=None)
 
 
