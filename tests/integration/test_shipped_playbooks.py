@@ -29,7 +29,16 @@ from remediation.domain.envelope import approvals_needed, by_hand, changes, defi
 from remediation.handlers import Remediator
 from remediation.settings import RemediationSettings
 from remediation.wiring import runners
-from tocsin_casebook import FREEZES, INCIDENTS, Casebook, Freezes, Policies, Silences
+from tocsin_casebook import (
+    CLAIMS,
+    FREEZES,
+    INCIDENTS,
+    Casebook,
+    Claims,
+    Freezes,
+    Policies,
+    Silences,
+)
 from tocsin_cli.stack import valkey as valkey_process
 from tocsin_contracts.event import Event, event_id
 from tocsin_contracts.policies import PolicyPublished
@@ -318,12 +327,14 @@ class Running:
         self._folded = 0
         self.policies = Policies()
         self.freezes = Freezes()
+        self.claims = Claims()
         self.silences = Silences()
         self.door = Door(publisher=self.log, policies=self.policies, clock=CLOCK)
         self.remediator = Remediator(
             casebook=Casebook(self.log),
             policies=self.policies,
             freezes=self.freezes,
+            claims=self.claims,
             publisher=self.log,
             clock=CLOCK,
             runners=runners(settings, CLOCK),
@@ -353,6 +364,7 @@ class Running:
         topics = {
             "policies": self.policies.apply,
             FREEZES: self.freezes.apply,
+            CLAIMS: self.claims.apply,
             "silences": self.silences.apply,
         }
         raw = ("alerts.raw.urgent", "alerts.raw")
