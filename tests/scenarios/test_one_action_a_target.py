@@ -11,7 +11,7 @@ import pytest
 from remediation.domain.envelope import taken_by
 from remediation.handlers import Remediator
 from tocsin_contracts.claims import TargetsClaimed, TargetsReleased
-from tocsin_incident.state import RemediationStatus, StepStatus
+from tocsin_incident.state import RemediationStatus, Step, StepStatus
 from tocsin_policy import Policy
 from tocsin_runtime.events import decode
 from tocsin_simulation.faults import Rates, SeededFaults
@@ -28,7 +28,8 @@ SYSTEMS = ("bank", "shop")
 CHUNKS = 4
 APART = 40
 """Awaits from one kill to the next in the tests of every day."""
-ACTS = frozenset({StepStatus.STARTED, StepStatus.FINISHED, StepStatus.IN_DOUBT, StepStatus.UNDOING})
+ACTS = frozenset({StepStatus.STARTED, StepStatus.FINISHED, StepStatus.IN_DOUBT})
+TAKES_BACK = frozenset({StepStatus.UNDOING, StepStatus.IN_DOUBT})
 
 
 def wanting(system: str) -> Policy:
@@ -64,6 +65,7 @@ class Watched:
     def __init__(self, system: System) -> None:
         self.wrong: list[str] = []
         self.acted: list[str] = []
+        self._last: dict[str, str] = {}
         self._system = system
         system.world.happened.append(self._heard)
 
@@ -72,13 +74,20 @@ class Watched:
             return
         actor = next(name for name in SYSTEMS if f'"{name}"' in effect.what)
         for state in self._system.incidents().values():
-            if state.system == actor or state.system not in self.acted or not state.status.live:
+            if state.system == actor or state.system not in self._last:
                 continue
             for remediation in state.remediations.values():
-                stands = remediation.steps[0].status
-                if stands in ACTS:
-                    self.wrong.append(f"{actor} acted while {state.system} was {stands}")
+                step = remediation.steps[0]
+                if self._has_not_ended(state.system, step):
+                    self.wrong.append(f"{actor} acted while {state.system} was {step.status}")
+        self._last[actor] = effect.what
         self.acted.append(actor)
+
+    def _has_not_ended(self, system: str, step: Step) -> bool:
+        """Whether the log does not tell yet how this system's last effect ended."""
+        if '"back"' in self._last[system]:
+            return step.status in TAKES_BACK
+        return step.status in ACTS and not step.undone_by
 
 
 async def a_day(
