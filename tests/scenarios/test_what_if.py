@@ -290,6 +290,16 @@ def test_a_p0_that_would_be_missed_fails_a_check(night: Recording) -> None:
     assert broken(found, "pages < 100")
 
 
+def test_a_time_that_nobody_takes_any_more_is_no_short_time(night: Recording) -> None:
+    found = _compared(night, night.policy)
+    before, _ = found.totals["time-to-acknowledge"]
+    assert before > 0
+    totals = found.totals | {"time-to-acknowledge": (before, 0.0)}
+    unanswered = found.model_copy(update={"totals": totals})
+    assert broken(found, "time-to-acknowledge>10%") == ""
+    assert broken(unanswered, "time-to-acknowledge>+10%").endswith("none any more")
+
+
 @pytest.mark.parametrize("check", ["", "pages", "pages>", "nonsense>0", "pages>x", "pages=1"])
 def test_what_is_no_check_is_refused(night: Recording, check: str) -> None:
     found = _compared(night, night.policy)

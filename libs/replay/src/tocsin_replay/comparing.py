@@ -427,7 +427,8 @@ def broken(found: Comparison, check: str) -> str:
     """Why a check fails, or nothing if it holds.
 
     `missed-p0>0` compares the figure under the new policy; with a sign, `pages>+20%` or
-    `pages>+5`, its change is compared.
+    `pages>+5`, its change is compared. A time that something took before and nothing takes any more
+    fails every check of it: that nobody answers is no short time to an answer.
 
     Raises:
         ValueError: This is no check, or it names no figure.
@@ -441,6 +442,8 @@ def broken(found: Comparison, check: str) -> str:
         raise ValueError(f"there is no figure {name!r}; there are {known}")
     before, after = found.totals[name]
     value = float(parsed["value"]) * (-1 if parsed["plus"] == "-" else 1)
+    if name.startswith(_OF_TIME) and before and not after:
+        return f"{check}: {_said(name, before)} before, {_moved_by(name, before, after)}"
     measured = after
     if parsed["percent"]:
         measured = 100.0 * (after - before) / before if before else (100.0 if after else 0.0)
