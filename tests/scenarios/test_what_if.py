@@ -15,6 +15,7 @@ import pytest
 from tocsin_policy import Policy, parse_duration, parse_policy, policy_document
 from tocsin_replay import (
     Comparison,
+    HeldLog,
     History,
     Simulation,
     broken,
@@ -24,6 +25,7 @@ from tocsin_replay import (
     read_history,
     read_incident,
     read_policies,
+    simulating,
     states_of,
     summarise,
     suppose,
@@ -35,14 +37,15 @@ from tocsin_replay.keeping import Kept
 from tocsin_replay.living import live_twice
 from tocsin_replay.summing import Summary
 from tocsin_runtime.events import outgoing
-from tocsin_runtime.records import Position, Record
+from tocsin_runtime.records import Outgoing, Position, Record
+from tocsin_simulation.clock import EPOCH
 from tocsin_simulation.faults import Fate, Faults, NoFaults, Outcome, SeededFaults
 from tocsin_simulation.loop import simulate
 from tocsin_simulation.memory_log import MemoryLog
 from tocsin_simulation.system import System
 from tocsin_simulation.webhooks import a_webhook
 from tocsin_testkit import seeded_days
-from tocsin_testkit.builders import an_alert
+from tocsin_testkit.builders import an_alert, an_event
 from tocsin_testkit.silences import a_silence, of_silence
 
 MINUTE = timedelta(minutes=1)
@@ -562,3 +565,41 @@ def test_of_a_thousand_incidents_with_faults_the_same_policy_changes_none() -> N
         found = _compared(recording, recording.policy)
         assert found.same, f"seed {seed}: {found.incidents}"
         lived += len(recording.recorded)
+
+
+def _weeks() -> HeldLog:
+    """Three alerts that fire, repeat and end every other day for two weeks, and one that stays."""
+    policy = seeded_days.day_policy("shop")
+    written = [outgoing(an_event(policy, incident="shop-0000000000"))]
+    times = [EPOCH - MINUTE]
+    for day in range(0, 14, 2):
+        began = EPOCH + timedelta(days=day)
+        lasting = an_alert("Lasting", system="shop", severity="warning", starts_at=EPOCH)
+        alerts = [
+            an_alert(name, system="shop", severity=severity, starts_at=began)
+            for name, severity in (("Down", "critical"), ("Slow", "warning"), ("Odd", "critical"))
+        ]
+        for number, alert in enumerate(alerts):
+            ended = alert.resolved(began + 40 * MINUTE)
+            for after, body in (
+                (MINUTE, a_webhook(alert)),
+                (6 * MINUTE, a_webhook(alert, lasting)),
+                (40 * MINUTE, a_webhook(ended)),
+            ):
+                written.append(Outgoing("alerts.raw", b"a", body, (("source", b"alertmanager"),)))
+                times.append(began + after + number * SECOND)
+    records = [
+        Record(Position(one.topic, 0, place), one.key, one.value, one.headers, times[place])
+        for place, one in enumerate(written)
+    ]
+    return HeldLog({"alerts.raw": 1, "incidents": 1, "policies": 1}, records)
+
+
+def test_to_forget_what_is_over_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    history = asyncio.run(read_history(_weeks()))
+    forgetting = Simulation(history)
+    found = asyncio.run(forgetting.run()).incidents
+    monkeypatch.setattr(simulating, "KEPT_FOR", timedelta(days=365))
+    remembered = asyncio.run(Simulation(history).run()).incidents
+    assert len(found) > 7 * 2
+    assert found == remembered
