@@ -16,8 +16,9 @@ class StateSnapshotted(Fact):
 
     Attributes:
         end: One past the last `incidents` offset this state includes.
-        state: The state, as `tocsin_incident` writes it.
+        state: The state, as `tocsin_incident` writes it; empty where it stands in `packed`.
         fold: Version of the fold; a snapshot of another version is not used.
+        packed: A state of thousands of alerts: its JSON, deflated (RFC 1950), in base64.
     """
 
     TYPE: ClassVar[str] = "tocsin.incidents-state.snapshotted.v1"
@@ -27,6 +28,7 @@ class StateSnapshotted(Fact):
     end: int
     fold: str
     state: dict[str, Any]
+    packed: str = ""
 
 
 class CheckpointReached(Fact):

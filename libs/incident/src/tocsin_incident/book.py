@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +11,8 @@ from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.state import CheckpointReached, StateSnapshotted
 from tocsin_incident.folding import Folded, fold
 from tocsin_incident.life import Reason
-from tocsin_incident.state import FOLD_VERSION, IncidentState, state_document
+from tocsin_incident.state import FOLD_VERSION, IncidentState, state_bytes, state_document
+from tocsin_incident.weighing import weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Book:
     def restore(self, snapshot: StateSnapshotted) -> None:
         """Take over a snapshot; one of another fold version is left for the log to rebuild."""
         if snapshot.fold == FOLD_VERSION:
-            state = IncidentState.model_validate(snapshot.state)
+            state = restored(snapshot)
             self._settled[state.incident] = state
 
     def checkpoint(self, checkpoint: CheckpointReached) -> None:
@@ -150,6 +153,26 @@ class Book:
             self._expected[incident] = state
 
 
+PACKED_FROM = 500_000
+"""Weight of alerts from which on a state is packed: what is smaller anybody may read as it is."""
+
+MOST_UNPACKED = 512 * 1024 * 1024
+"""Bytes of the largest state that is unpacked."""
+
+
 def snapshot(state: IncidentState, end: int) -> StateSnapshotted:
     """The snapshot of a state that includes the log up to `end`."""
-    return StateSnapshotted(end=end, fold=FOLD_VERSION, state=state_document(state))
+    if sum(weight(held.alert) for held in state.alerts.values()) <= PACKED_FROM:
+        return StateSnapshotted(end=end, fold=FOLD_VERSION, state=state_document(state))
+    # Fast rather than small: it is written anew whenever the incident has changed.
+    packed = base64.b64encode(zlib.compress(state_bytes(state), level=1)).decode()
+    return StateSnapshotted(end=end, fold=FOLD_VERSION, state={}, packed=packed)
+
+
+def restored(snapshot: StateSnapshotted) -> IncidentState:
+    """The state that a snapshot of this fold holds."""
+    if not snapshot.packed:
+        return IncidentState.model_validate(snapshot.state)
+    unpacking = zlib.decompressobj()
+    state = unpacking.decompress(base64.b64decode(snapshot.packed), MOST_UNPACKED)
+    return IncidentState.model_validate_json(state)

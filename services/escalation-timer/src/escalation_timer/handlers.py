@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from escalation_timer.domain.checkpoints import forgettable, snapshots
+from escalation_timer.domain.checkpoints import checkpoint, forgettable
 from escalation_timer.domain.duty import owed
 from tocsin_casebook import SNAPSHOTS, Casebook, Policies, Reconciler
 from tocsin_contracts.event import Event, Fact
@@ -72,6 +72,7 @@ class EscalationTimer:
         self._checkpoint_every = checkpoint_every
         self._changed: dict[int, set[str]] = {}
         self._records: dict[int, int] = {}
+        self._unkept: dict[int, frozenset[str]] = {}
 
     async def assigned(self, partitions: frozenset[int]) -> None:
         """Restore, then write once what came due meanwhile."""
@@ -84,6 +85,7 @@ class EscalationTimer:
         for partition in partitions:
             self._changed.pop(partition, None)
             self._records.pop(partition, None)
+            self._unkept.pop(partition, None)
         await self.reconciler.revoked(partitions)
 
     async def handle(self, batch: Sequence[Record]) -> None:
@@ -121,8 +123,8 @@ class EscalationTimer:
             return
         book = self._casebook.book(partition)
         now = self._clock.now()
-        events = snapshots(book, changed, now)
-        records = [outgoing(event, partition=partition) for event in events]
+        taken = checkpoint(book, changed, self._unkept.get(partition, frozenset()), now)
+        records = [outgoing(event, partition=partition) for event in taken.events]
         settled = book.settled()
         over = sorted(incident for incident in settled if forgettable(settled[incident], now))
         # What is not in the book was forgotten before: a late snapshot of it, which a restore
@@ -136,6 +138,7 @@ class EscalationTimer:
             # Tombstones go first: the checkpoint must stay the last word on the partition.
             await insist(self._publisher, self._clock, [*tombstones, *records])
             written = True
+            self._unkept[partition] = taken.unkept
         finally:
             if not written:
                 # Or the next checkpoint would claim to hold what no snapshot does.
