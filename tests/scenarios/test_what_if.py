@@ -570,8 +570,8 @@ def test_of_a_thousand_incidents_with_faults_the_same_policy_changes_none() -> N
 def _weeks() -> HeldLog:
     """Three alerts that fire, repeat and end every other day for two weeks, and one that stays."""
     policy = seeded_days.day_policy("shop")
-    written = [outgoing(an_event(policy, incident="shop-0000000000"))]
-    times = [EPOCH - MINUTE]
+    version = outgoing(an_event(policy, incident="shop-0000000000"))
+    written = [(EPOCH - MINUTE, version)]
     for day in range(0, 14, 2):
         began = EPOCH + timedelta(days=day)
         lasting = an_alert("Lasting", system="shop", severity="warning", starts_at=EPOCH)
@@ -585,12 +585,14 @@ def _weeks() -> HeldLog:
                 (MINUTE, a_webhook(alert)),
                 (6 * MINUTE, a_webhook(alert, lasting)),
                 (40 * MINUTE, a_webhook(ended)),
+                (90 * MINUTE, a_webhook(alert)),  # of a replica that is behind
             ):
-                written.append(Outgoing("alerts.raw", b"a", body, (("source", b"alertmanager"),)))
-                times.append(began + after + number * SECOND)
+                record = Outgoing("alerts.raw", b"a", body, (("source", b"alertmanager"),))
+                written.append((began + after + number * SECOND, record))
+    written.sort(key=lambda one: one[0])
     records = [
-        Record(Position(one.topic, 0, place), one.key, one.value, one.headers, times[place])
-        for place, one in enumerate(written)
+        Record(Position(one.topic, 0, place), one.key, one.value, one.headers, at)
+        for place, (at, one) in enumerate(written)
     ]
     return HeldLog({"alerts.raw": 1, "incidents": 1, "policies": 1}, records)
 
