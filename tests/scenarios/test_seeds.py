@@ -191,7 +191,7 @@ def _keeps_its_name(service: Service) -> Service:
     def build(system: System, instance: Instance, policies: Policies) -> tuple[Handler, Runs]:
         namesake = Instance(instance.service, instance.name.partition("#")[0])
         handler, runs = service.build(system, namesake, policies)
-        instance.casebook = namesake.casebook
+        instance.casebook, instance.followers = namesake.casebook, namesake.followers
         return handler, runs
 
     return Service(service.name, service.topics, build)
