@@ -19,7 +19,7 @@ THRESHOLD_LABEL = "threshold"
 MOST_NEAR_MISSES = 5
 """Rules that an incident remembers as having come close."""
 
-MOST_CLASSIFIED = 10_000
+MOST_CLASSIFIED = 256
 """Alerts whose classification a policy remembers: what fires is said again and again."""
 
 _TITLE = 500
