@@ -89,6 +89,8 @@ def _decided(
         else:
             if rule.when is not None or rule.threshold is not None:
                 values = values_of(annotations) if values is None else values
+                if not values and _wants_value(policy, rule, labels):
+                    continue
                 if _missed_value(policy, rule, labels, annotations, values) is not None:
                     continue
             return _classified(policy, rule, labels, annotations)
@@ -151,6 +153,11 @@ def _said_value(policy: Policy, rule: Rule, values: Mapping[str, float]) -> bool
 
 def _but_for(missed: Matcher, left: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
     return all(matcher is missed or matcher.fits(labels) for matcher in left)
+
+
+def _wants_value(policy: Policy, rule: Rule, labels: Mapping[str, str]) -> bool:
+    """Whether nothing but a value can break the rule's threshold: most alerts give none."""
+    return rule.threshold in policy.thresholds and labels.get(THRESHOLD_LABEL) != rule.threshold
 
 
 def _missed_value(
