@@ -63,7 +63,7 @@ from tocsin_testkit.providers import (
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 """Apprise imports it."""
 
-PATIENCE = timedelta(seconds=0.4)
+PATIENCE = timedelta(seconds=1.5)
 """With a provider that says nothing. Every test that meets one takes as long."""
 CLOCK = SystemClock()
 CANARY = "canary-7f3k2q9x"
