@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
+from classifier.domain import deciding
 from classifier.domain.deciding import Decision, Delivery, decide
 from classifier.domain.duty import Outlook, owed
 from classifier.domain.holdings import Holdings
@@ -50,8 +52,10 @@ class World:
         self.silences = SilenceBook()
         self.offset = 0
 
-    def see(self, *observations: Observation, now: datetime = NOW) -> Decision:
-        """Decide one delivery, and fold what follows."""
+    def see(
+        self, *observations: Observation, now: datetime = NOW, written: int | None = None
+    ) -> Decision:
+        """Decide one delivery, and fold what follows, or as much of it as was written."""
         observed = Observed(source="alertmanager", received_at=now, observations=observations)
         parts = [str(one.id) for one in observations]
         event = Event(
@@ -72,7 +76,7 @@ class World:
             now=now,
             end=self.book.end,
         )
-        for fact in decision.incidents:
+        for fact in decision.incidents[:written]:
             self.fold(fact)
         return decision
 
@@ -231,7 +235,7 @@ def test_another_group_is_another_incident(world: World) -> None:
 
 
 def test_a_summary_never_merges_alerts(world: World) -> None:
-    same = {"annotations": {"summary": "it is broken"}}
+    same: dict[str, Any] = {"annotations": {"summary": "it is broken"}}
     world.see(seen(1, **same), seen(2, **same))
     assert world.incident.firing == 2
 
@@ -317,3 +321,45 @@ def test_a_drill_joins_nothing_that_is_real(world: World) -> None:
     assert world.outcomes(real, drill) == [("opened", "new_group"), ("opened", "new_group")]
     drills = {state.drill for state in world.book.settled().values()}
     assert drills == {True, False}
+
+
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fact holds two alerts."""
+    monkeypatch.setattr(deciding, "MOST_CHARACTERS", 2 * 400)
+    monkeypatch.setattr(deciding, "MOST_IN_A_FACT", 2)
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_process_that_dies_between_two_parts_of_a_decision_writes_the_rest(
+    written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_parts(monkeypatch)
+    observations = [seen(number) for number in range(7)]
+    whole = World()
+    wanted = whole.see(*observations)
+    assert kinds(wanted) == ["Opened", *["AlertsAttached"] * 3]
+    world = World()
+    world.see(*observations, written=written)
+    again = world.see(*observations)
+    assert said(again) == said(wanted)
+    assert world.incident.alerts.keys() == whole.incident.alerts.keys()
+
+
+@pytest.mark.parametrize("written", range(5))
+def test_a_process_that_dies_between_two_parts_of_what_is_owed_writes_the_rest(
+    written: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_parts(monkeypatch)
+    world = World()
+    over = NOW + timedelta(minutes=5)
+    world.see(*(seen(number, ends_at=over) for number in range(7)))
+    outlook = Outlook(world.book.expected, world.holdings, world.silences)
+    owing = partial(owed, in_force=world.in_force, now=over, outlook=outlook)
+    first = owing(world.incident, end=world.book.end).events
+    assert [type(event.fact).__name__ for event in first] == ["AlertsCleared"] * 4
+    for event in first[:written]:
+        world.fold(event)
+    for event in owing(world.incident, end=world.book.end).events:
+        world.fold(event)
+    assert world.incident.firing == 0
+    assert {held.cleared_because for held in world.incident.alerts.values()} == {"lease_over"}
