@@ -40,8 +40,7 @@ from tocsin_cli.receiver import SECRET
 from tocsin_contracts.incidents import Purpose
 from tocsin_policy.redacting import Redactor
 from tocsin_runtime.clock import SystemClock
-from tocsin_simulation.clock import EPOCH
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
+from tocsin_testkit.builders import a_message, a_sending, a_target
 from tocsin_testkit.providers import (
     AppriseTarget,
     Fate,
@@ -229,22 +228,16 @@ every_that_says_why = pytest.mark.parametrize("kind", TALKING)
 
 def sending(kind: str, **changed: Any) -> Sending:
     """The first attempt at a message by this kind of channel."""
-    first = Sending(
+    first = a_sending(
         notification="0b0b6b6a-5b0c-5d0a-8a3e-8c5c0a4b8d11",
-        incident=AN_INCIDENT_ID,
         system="mpc-transformer",
         purpose=KINDS[kind].purpose,
         provider_key="a key",
-        attempt=1,
-        severity="P0",
-        severity_rank=0,
-        opened_at=EPOCH,
         target=a_target() if KINDS[kind].purpose is Purpose.PAGE else None,
         address="alice@example.com",
         phone="+41 44 555 01 00",
         title="GlobalServiceUnavailable",
         link="https://tocsin.example.com/incidents/1",
-        message=a_message(),
     )
     return replace(first, **changed)
 

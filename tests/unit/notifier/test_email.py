@@ -23,20 +23,10 @@ from tocsin_contracts.incidents import Purpose
 from tocsin_contracts.links import ACTIONS, BadLink, opened
 from tocsin_incident.state import Notification, NotificationStatus
 from tocsin_simulation.clock import EPOCH, ManualClock
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
 from tocsin_testkit.providers import MailServer
 
-PAGE = Sending(
-    notification="n-1",
-    incident=AN_INCIDENT_ID,
-    system="shop",
-    purpose=Purpose.PAGE,
-    provider_key="key",
-    attempt=1,
-    severity="P0",
-    severity_rank=0,
-    opened_at=EPOCH,
-    target=a_target(),
+PAGE = a_sending(
     address="alice@example.com",
     message=a_message("Größe überschritten"),
 )

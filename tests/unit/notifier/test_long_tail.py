@@ -9,28 +9,16 @@ import pytest
 
 from notifier.adapters.apprise import THREADS, AppriseChannel, NoSuchService
 from notifier.domain.outcomes import Delivered, Unknown, Unwell
-from notifier.ports import Sending
 from notifier.settings import AppriseSettings, NotifierSettings
 from tocsin_contracts.incidents import Purpose
-from tocsin_simulation.clock import EPOCH
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message
+from tocsin_testkit.builders import a_sending
 from tocsin_testkit.providers import AppriseTarget, Fate
 
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
 
-NEWS = Sending(
-    notification="n-1",
-    incident=AN_INCIDENT_ID,
-    system="shop",
+NEWS = a_sending(
     purpose=Purpose.OPENED,
-    provider_key="key",
-    attempt=1,
-    severity="P0",
-    severity_rank=0,
-    opened_at=EPOCH,
     target=None,
-    address=None,
-    message=a_message(),
 )
 
 

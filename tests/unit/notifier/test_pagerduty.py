@@ -13,25 +13,14 @@ from notifier.adapters.pagerduty import PagerDutyChannel, Rest
 from notifier.domain.outcomes import Delivered, Unknown
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
-from tocsin_simulation.clock import EPOCH, ManualClock
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
+from tocsin_simulation.clock import ManualClock
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
 from tocsin_testkit.providers import Fate, PagerDuty
 
 KEY = "0" * 32
-PAGE = Sending(
-    notification="n-1",
-    incident=AN_INCIDENT_ID,
-    system="shop",
-    purpose=Purpose.PAGE,
+PAGE = a_sending(
     provider_key=f"{AN_INCIDENT_ID}:1:P0:1:0:alice",
-    attempt=1,
-    severity="P0",
-    severity_rank=0,
-    opened_at=EPOCH,
-    target=a_target(),
-    address=None,
     link="https://t.example.com/1",
-    message=a_message(),
 )
 UPDATE = replace(
     PAGE,

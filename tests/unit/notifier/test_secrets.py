@@ -28,7 +28,6 @@ from notifier.adapters.guarded import Guarded
 from notifier.adapters.local_gate import LocalGate
 from notifier.domain.outcomes import Delivered, Unknown
 from notifier.handlers import Notifier
-from notifier.ports import Sending
 from notifier.settings import NotifierSettings
 from notifier.wiring import channel_of, redactor_of
 from tocsin_casebook import Casebook, Policies
@@ -36,9 +35,9 @@ from tocsin_contracts.incidents import Purpose
 from tocsin_policy import Policy
 from tocsin_runtime.logs import start_logs
 from tocsin_runtime.ports import Handler
-from tocsin_simulation.clock import EPOCH, ManualClock
+from tocsin_simulation.clock import ManualClock
 from tocsin_simulation.system import SERVICES, Instance, Runs, System
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target, an_alert
+from tocsin_testkit.builders import a_sending, an_alert
 from tocsin_testkit.policies import a_policy
 from tocsin_testkit.providers import AppriseTarget, Reply, Said
 from tocsin_testkit.timeline import Timeline, hours, scenario
@@ -163,20 +162,11 @@ def spans() -> Iterator[InMemorySpanExporter]:
     provider.shutdown()
 
 
-PAGE = Sending(
-    notification="n-1",
-    incident=AN_INCIDENT_ID,
-    system="shop",
+PAGE = a_sending(
     purpose=Purpose.OPENED,
-    provider_key="key",
     attempt=2,
     severity="critical",
-    severity_rank=0,
-    opened_at=EPOCH,
-    target=a_target(),
-    address=None,
     phone="+41445550100",
-    message=a_message(),
 )
 
 

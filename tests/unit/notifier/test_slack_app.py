@@ -21,24 +21,13 @@ from notifier.domain.outcomes import Delivered, Refused, Unwell
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_simulation.clock import EPOCH, ManualClock
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
 from tocsin_testkit.providers import Reply, Said, Slack
 from tocsin_testkit.providers.slack import Room
 
 TOKEN = "xoxb-0000"
 ALICE, BOB = "U0ALICE", "U0BOB00"
-PAGE = Sending(
-    notification="n-1",
-    incident=AN_INCIDENT_ID,
-    system="shop",
-    purpose=Purpose.PAGE,
-    provider_key="key",
-    attempt=1,
-    severity="P0",
-    severity_rank=0,
-    opened_at=EPOCH,
-    target=a_target(),
-    address=None,
+PAGE = a_sending(
     handle=ALICE,
     title="Checkout is down",
     link="https://tocsin.example.com/1",

@@ -15,22 +15,12 @@ from notifier.adapters.statuspage import StatuspageChannel
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
-from tocsin_simulation.clock import EPOCH
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message
+from tocsin_testkit.builders import a_message, a_sending
 from tocsin_testkit.providers import Fate, Reply, Said, Statuspage
 
-OPENED = Sending(
-    notification="n-1",
-    incident=AN_INCIDENT_ID,
-    system="shop",
+OPENED = a_sending(
     purpose=Purpose.OPENED,
-    provider_key="key",
-    attempt=1,
-    severity="P0",
-    severity_rank=0,
-    opened_at=EPOCH,
     target=None,
-    address=None,
     service="checkout",
     message=a_message("Checkout is down", "We are looking into it."),
 )

@@ -19,8 +19,8 @@ from notifier.ports import Earlier, Sending
 from notifier.settings import NotifierSettings
 from notifier.wiring import channel_of
 from tocsin_contracts.incidents import Purpose
-from tocsin_simulation.clock import EPOCH, ManualClock
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
+from tocsin_simulation.clock import ManualClock
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
 from tocsin_testkit.killing import KINDS, settings_at
 
 TALKING = [kind for kind in KINDS if kind not in {"email", "apprise"}]
@@ -60,23 +60,14 @@ REPLIES = st.builds(
 )
 REFS = ("C0ALL:1.2:C0ROOM:3.4", "7", "OPS-1#3", "", ":::", "a:b:c:d:e")
 SENDINGS = st.builds(
-    lambda purpose, attempt, refs: Sending(
-        notification="n-1",
-        incident=AN_INCIDENT_ID,
-        system="shop",
+    lambda purpose, attempt, refs: a_sending(
         purpose=purpose,
-        provider_key="key",
         attempt=attempt,
-        severity="P0",
-        severity_rank=0,
-        opened_at=EPOCH,
-        target=a_target(),
         address="alice@example.com",
         phone="+41 44 555 01 00",
         handle="U0ALICE",
         room="incident-1",
         invited=("U0ALICE",),
-        message=a_message(),
         earlier=tuple(Earlier(Purpose.PAGE, ref, a_message()) for ref in refs),
     ),
     st.sampled_from(Purpose),
@@ -113,20 +104,7 @@ def test_any_answer_is_an_outcome(
 
 
 def test_a_yes_of_slack_that_says_not_where_is_in_doubt() -> None:
-    sending = Sending(
-        notification="n-1",
-        incident=AN_INCIDENT_ID,
-        system="shop",
-        purpose=Purpose.PAGE,
-        provider_key="key",
-        attempt=1,
-        severity="P0",
-        severity_rank=0,
-        opened_at=EPOCH,
-        target=a_target(),
-        address=None,
-        message=a_message(),
-    )
+    sending = a_sending()
     assert outcome_of("slack-app", sending, [(200, {"ok": True})]) == Unknown("unreadable_answer")
     later = replace(sending, attempt=2)
     strange = {"ok": True, "messages": ["x", {"metadata": "y"}], "response_metadata": "z"}

@@ -17,21 +17,12 @@ from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
 from notifier.ports import Channel, Earlier, Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_simulation.clock import EPOCH, ManualClock
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
 from tocsin_testkit.providers import Fate, GitHub, Jira, Provider, Reply, Said
 
-OPENED = Sending(
-    notification="n-1",
-    incident=AN_INCIDENT_ID,
-    system="shop",
+OPENED = a_sending(
     purpose=Purpose.OPENED,
-    provider_key="key",
-    attempt=1,
-    severity="P0",
-    severity_rank=0,
-    opened_at=EPOCH,
     target=None,
-    address=None,
     link="https://t.example.com/1",
     message=a_message("Checkout is down", "# What\n- [ ] look, @everyone\nfixes #12 <img src=x>"),
 )

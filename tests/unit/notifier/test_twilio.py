@@ -15,26 +15,13 @@ from notifier.adapters.calling import Caller
 from notifier.adapters.clients import http_client
 from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.domain.outcomes import Delivered, Refused, Unwell
-from notifier.ports import Sending
 from tocsin_contracts.ids import reply_code
 from tocsin_contracts.incidents import Purpose
-from tocsin_simulation.clock import EPOCH
-from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_target
+from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
 from tocsin_testkit.providers import Reply, Said, Twilio
 
 ACCOUNT = "AC" + "1" * 32
-PAGE = Sending(
-    notification="n-1",
-    incident=AN_INCIDENT_ID,
-    system="shop",
-    purpose=Purpose.PAGE,
-    provider_key="key",
-    attempt=1,
-    severity="P0",
-    severity_rank=0,
-    opened_at=EPOCH,
-    target=a_target(),
-    address=None,
+PAGE = a_sending(
     phone="+44 (0)20 7946-0100",
     link="https://t.example.com/1",
     message=a_message("Checkout is down", "Since 14:05, <b> & rising."),

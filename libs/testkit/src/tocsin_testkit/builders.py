@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
+from notifier.ports import Sending
 from tocsin_contracts.event import Event, Fact, Person
 from tocsin_contracts.ids import derive, incident_id, key_of, system_of
-from tocsin_contracts.incidents import Alert, Message, Opened, Target
+from tocsin_contracts.incidents import Alert, Message, Opened, Purpose, Target
 from tocsin_incident import IncidentState, fold
 from tocsin_simulation.clock import EPOCH
 from tocsin_simulation.webhooks import AnAlert
@@ -121,3 +123,22 @@ def a_target(contact: str = "alice", *, channels: tuple[str, ...] = ("pagerduty"
 def a_message(subject: str = "GlobalServiceUnavailable", body: str = "It is down.") -> Message:
     """What people read."""
     return Message(subject=subject, body=body)
+
+
+def a_sending(**changes: Any) -> Sending:  # noqa: ANN401 - any part of it
+    """A page to Alice, as a channel is given it."""
+    arguments: dict[str, Any] = {
+        "notification": "n-1",
+        "incident": AN_INCIDENT_ID,
+        "system": "shop",
+        "purpose": Purpose.PAGE,
+        "provider_key": "key",
+        "attempt": 1,
+        "severity": "P0",
+        "severity_rank": 0,
+        "opened_at": EPOCH,
+        "target": a_target(),
+        "address": None,
+        "message": a_message(),
+    }
+    return Sending(**arguments | changes)
