@@ -384,10 +384,8 @@ def test_two_remediations_of_one_target(other: Any) -> None:
     day()
 
 
-@scenario(fixing(ONE_TARGET))
-async def test_a_target_of_a_step_in_doubt_is_not_another_systems_until_somebody_settles_it(
-    system: Timeline,
-) -> None:
+def dies_on_one_target(system: Timeline) -> None:
+    """Remediation dies while a step of Down acts on what one of Slow, another system, wants."""
     system.system.publish_policy(published(BANK()))
     system.system.world.hang.add("POST ops/one")
     system.at(minutes=0).push(DOWN)
@@ -400,6 +398,13 @@ async def test_a_target_of_a_step_in_doubt_is_not_another_systems_until_somebody
 
     system.at(minutes=2).do("the endpoint answers again", answers_again)
     system.at(minutes=4).approve("restart", by="alice", of="Slow")
+
+
+@scenario(fixing(ONE_TARGET))
+async def test_a_target_of_a_step_in_doubt_is_not_another_systems_until_somebody_settles_it(
+    system: Timeline,
+) -> None:
+    dies_on_one_target(system)
     answer(system, 8, "settle", step="restart", done=True, of="Down")
     before: list[list[str]] = []
 
@@ -416,18 +421,7 @@ async def test_a_target_of_a_step_in_doubt_is_not_another_systems_until_somebody
 
 @scenario(fixing(ONE_TARGET))
 async def test_what_a_step_held_is_let_go_of_once_its_incident_is_over(system: Timeline) -> None:
-    system.system.publish_policy(published(BANK()))
-    system.system.world.hang.add("POST ops/one")
-    system.at(minutes=0).push(DOWN)
-    system.at(minutes=0).push(OF_BANK)
-    system.at(minutes=1).approve("restart", by="alice", of="Down")
-    system.at(minutes=1.1).do("remediation dies", lambda: die(system))
-
-    async def answers_again() -> None:
-        system.system.world.hang.clear()
-
-    system.at(minutes=2).do("the endpoint answers again", answers_again)
-    system.at(minutes=4).approve("restart", by="alice", of="Slow")
+    dies_on_one_target(system)
     system.at(minutes=6).resolve("bob", of="Down")
     await system.play(until=minutes(30))
     assert did(system) == ["POST ops/one", "POST ops/one"]
