@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from collections import Counter
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tocsin_cli.receiver import Receiver, channel_settings
+from tocsin_cli.receiver import Receiver
 from tocsin_cli.stack import Stack
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Event, Fact
@@ -24,7 +23,7 @@ from tocsin_simulation.system import published
 from tocsin_simulation.webhooks import a_webhook
 from tocsin_testkit.builders import an_alert
 from tocsin_testkit.policies import a_policy
-from tocsin_testkit.real_system import RealSystem
+from tocsin_testkit.real_system import RealSystem, acting_stack
 
 pytestmark = pytest.mark.kafka
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,19 +80,8 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def stack(receiver: Receiver) -> Iterator[Stack]:
     """The whole system, its pages and its steps leading to the receiver."""
-    channels = {kind: channel_settings(receiver, kind, kind) for kind in ("slack", "pagerduty")}
-    made = Stack(
-        ROOT,
-        partitions=PARTITIONS,
-        ephemeral=True,
-        env={
-            "TOCSIN_CHANNELS": json.dumps(channels),
-            "TOCSIN_ENDPOINTS": json.dumps({"ops": f"{receiver.url}/steps/ops"}),
-        },
-    )
-    made.start(print)
-    yield made
-    made.stop()
+    with acting_stack(ROOT, receiver, partitions=PARTITIONS) as made:
+        yield made
 
 
 def states(seen: list[Event[Fact]]) -> dict[str, IncidentState]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from tocsin_cli.receiver import Receiver, channel_settings
+from tocsin_cli.stack import Stack
 from tocsin_contracts import codec
 from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.ids import derive
@@ -116,3 +121,23 @@ class RealSystem:
 def _counted(seen: list[Event[Fact]]) -> Mapping[str, int]:
     kinds = [event.type for event in seen]
     return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+
+@contextmanager
+def acting_stack(root: Path, receiver: Receiver, *, partitions: int) -> Iterator[Stack]:
+    """A whole system of its own; its pages and its steps of endpoint `ops` meet the receiver."""
+    channels = {kind: channel_settings(receiver, kind, kind) for kind in ("slack", "pagerduty")}
+    stack = Stack(
+        root,
+        partitions=partitions,
+        ephemeral=True,
+        env={
+            "TOCSIN_CHANNELS": json.dumps(channels),
+            "TOCSIN_ENDPOINTS": json.dumps({"ops": f"{receiver.url}/steps/ops"}),
+        },
+    )
+    stack.start(print)
+    try:
+        yield stack
+    finally:
+        stack.stop()
