@@ -16,7 +16,6 @@ from tocsin_cli.issues import ReviewSettings, open_issue
 from tocsin_cli.printing import Incident, Json, console, print_json
 from tocsin_cli.sources import From, alone, story, with_source
 from tocsin_replay import (
-    Summary,
     picture,
     postmortem,
     postmortem_html,
@@ -67,8 +66,7 @@ def write(
     policy = promised(versions, state)
     what = ""
     if supposed:
-        came_to = summarise(recorded, policy)
-        what = asyncio.run(_supposed(came_to, supposed, source))
+        what = asyncio.run(_supposed(incident, supposed, source))
     if as_json:
         print_json(summarise(recorded, policy).model_dump(mode="json"))
     elif out is not None and out.suffix == ".html":
@@ -95,14 +93,13 @@ def write(
         _published(incident, publish, by)
 
 
-async def _supposed(came_to: Summary, texts: list[str], source: Path | None) -> str:
+async def _supposed(incident: str, texts: list[str], source: Path | None) -> str:
     """What would have been otherwise, for the document, and how good the model of it is."""
-    incident = came_to.incident
 
     async def read(reader: Reader) -> str:
         held = await alone(reader, incident)
         history = await read_history(held, about=incident)
-        found = await what_if(history, None, {incident: came_to}, supposed=suppose(incident, texts))
+        found = await what_if(history, supposed=suppose(incident, texts))
         return supposition_markdown(found, incident)
 
     return await with_source(source, read)

@@ -234,7 +234,7 @@ def _compare(one: Sequence[Recorded], other: Sequence[Recorded], *, as_json: boo
 def _walk(
     recorded: Sequence[Recorded], versions: Sequence[Version], incident: str, *, as_json: bool
 ) -> None:
-    made = steps(recorded)
+    made = tuple(steps(recorded))
     if as_json:
         for one, link in zip(made, chain(recorded), strict=True):
             line = {

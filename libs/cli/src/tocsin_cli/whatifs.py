@@ -20,8 +20,6 @@ from tocsin_replay import (
     comparison_table,
     read_all,
     read_history,
-    read_policies,
-    summaries,
     suppose,
     what_if,
 )
@@ -95,11 +93,8 @@ async def _compared(
             history = await read_history(reader, begin, end, count, about)
         if not history.inputs:
             raise NotFound("there is nothing to live through in this range")
-        versions = await read_policies(reader)
-        first, last = history.begins_at or now, history.ends_at or now
-        recorded = {one.incident: one for one in await summaries(reader, versions, first, last)}
         with progress("living through it, twice", 2 * len(history.inputs)) as count:
-            return await what_if(history, instead, recorded, count, supposed)
+            return await what_if(history, instead, count, supposed)
 
     return await with_source(source, read)
 

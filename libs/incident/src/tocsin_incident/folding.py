@@ -159,6 +159,20 @@ def _mutings(alerts: Mapping[str, HeldAlert]) -> int:
     return sum(held.muting is not None for held in alerts.values())
 
 
+def _any_fires(alerts: dict[str, HeldAlert]) -> bool:
+    """Whether one of the incident's own alerts still fires.
+
+    Looked for from both ends: of thousands of episodes the newest fires mostly, or the first that
+    never ended, and between them lie all that have.
+    """
+    ends = zip(alerts.values(), reversed(alerts.values()), strict=True)
+    return any(_fires(old) or _fires(new) for old, new in ends)
+
+
+def _fires(held: HeldAlert) -> bool:
+    return held.cleared_at is None and not held.guest
+
+
 COMMANDER = "incident_commander"
 """The role of whose it is."""
 
@@ -268,7 +282,7 @@ def _cleared(state: IncidentState, event: Event[Fact], fact: facts.AlertsCleared
         )
     if not changed:
         return Reason.NOTHING_NEW
-    all_clear = not any(held.firing and not held.guest for held in alerts.values())
+    all_clear = not _any_fires(alerts)
     # That a guest ends says nothing of when the incident's own alerts did.
     since = state.clear_since or event.occurred_at
     return {"alerts": alerts, "clear_since": since if all_clear else None}

@@ -109,7 +109,6 @@ class Comparison(Told):
 async def what_if(
     history: History,
     instead: Policy | None = None,
-    recorded: Mapping[str, Summary] | None = None,
     progress: Progress | None = None,
     supposed: Supposed | None = None,
 ) -> Comparison:
@@ -120,14 +119,13 @@ async def what_if(
 
     Args:
         instead: In force from the beginning; without it the recorded policies are.
-        recorded: What each incident really came to, to say how good the model is.
         supposed: What was otherwise about one incident.
 
     Raises:
         ValueError: It is supposed of something that there is not.
     """
     before, after = await live_twice(history, instead, supposed, progress)
-    return compare(history, instead, before, after, recorded or {}, supposed)
+    return compare(history, instead, before, after, supposed)
 
 
 def compare(
@@ -135,7 +133,6 @@ def compare(
     instead: Policy | None,
     before: Lived,
     after: Lived,
-    recorded: Mapping[str, Summary],
     supposed: Supposed | None = None,
 ) -> Comparison:
     """Two runs, side by side."""
@@ -157,7 +154,7 @@ def compare(
         woken_before={person.name: person.pages for person in then.waking.people()},
         woken_after={person.name: person.pages for person in now.waking.people()},
         assumptions=after.assumptions,
-        fidelity=_fidelity(before.incidents, recorded),
+        fidelity=_fidelity(before.incidents, history.recorded),
     )
 
 
@@ -386,26 +383,30 @@ def _totals(
     }
 
 
-def _fidelity(before: Mapping[str, Summary], recorded: Mapping[str, Summary]) -> dict[str, float]:
+def _fidelity(before: Kept, recorded: Kept) -> dict[str, float]:
     """How near the model comes to what was, under the policies that were in force."""
     if not recorded:
         return {}
-    both = [(before[name], one) for name, one in recorded.items() if name in before]
-    pages = Counter(
-        first_pages(now).get(name) is not None for now, then in both for name in first_pages(then)
-    )
-    off = [
-        abs((now.answered_at - then.answered_at).total_seconds())
-        for now, then in both
-        if now.answered_at is not None and then.answered_at is not None
-    ]
+    counts = Counter[str]()
+    off = 0.0
+    for name, then in recorded.items():
+        if name not in before:
+            continue
+        now = before[name]
+        pages = first_pages(now)
+        counts["found"] += 1
+        counts["severity"] += now.worst == then.worst
+        counts["people"] += len(first_pages(then))
+        counts["paged"] += len(first_pages(then).keys() & pages.keys())
+        if now.answered_at is not None and then.answered_at is not None:
+            off = max(off, abs((now.answered_at - then.answered_at).total_seconds()))
     return {
         "incidents recorded": float(len(recorded)),
-        "of these found again": float(len(both)),
-        "of these with the same severity": float(sum(a.worst == b.worst for a, b in both)),
-        "people paged": float(sum(pages.values())),
-        "of these paged again": float(pages[True]),
-        "answers off by seconds, at most": max(off, default=0.0),
+        "of these found again": float(counts["found"]),
+        "of these with the same severity": float(counts["severity"]),
+        "people paged": float(counts["people"]),
+        "of these paged again": float(counts["paged"]),
+        "answers off by seconds, at most": off,
     }
 
 

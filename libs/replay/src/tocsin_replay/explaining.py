@@ -421,7 +421,7 @@ class _Telling:
         episodes = {episode(s.observation.fingerprint, s.observation.starts_at) for s in alert.seen}
         verdict: list[str] = []
         for name, held in recorded.items():
-            told = _Incident(name, steps(held), episodes, self.silences)
+            told = _Incident(name, tuple(steps(held)), episodes, self.silences)
             lines += told.lines()
             verdict += told.verdict()
         lines.sort(key=lambda line: line.at)

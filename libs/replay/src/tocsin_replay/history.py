@@ -17,29 +17,39 @@ What follows from 4 is an assumption and is listed as one; 5 is listed too.
 
 from __future__ import annotations
 
+import pickle
 import statistics
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from tocsin_contracts import incidents as facts
 from tocsin_contracts.event import Cause, Event, Fact, Value, Writer
 from tocsin_contracts.ids import episode
 from tocsin_contracts.incidents import Purpose
-from tocsin_incident import IncidentState, fold
+from tocsin_incident import IncidentState
 from tocsin_policy import parse_policy, policy_document
 from tocsin_replay.inputs import Inputs, Ranges
+from tocsin_replay.keeping import Kept
 from tocsin_replay.reading import (
     Progress,
     Recorded,
     Step,
     Version,
-    each_fact,
+    by_incident,
+    promised,
     read_policies,
+    steps,
 )
+from tocsin_replay.shelving import Scratch, Shelf
+from tocsin_replay.summing import Summing
 from tocsin_runtime.ports import Reader
 from tocsin_runtime.records import Record
+
+T = TypeVar("T")
 
 RAW = ("alerts.raw.urgent", "alerts.raw")
 SEEN = ("alerts.urgent", "alerts")
@@ -47,6 +57,8 @@ SILENCES = "silences"
 
 TAKES: tuple[type[Fact], ...] = (facts.Acknowledged, facts.Mitigated, facts.Resolved)
 """Answers by which somebody takes an incident: the first of an escalation is its response."""
+
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 USUAL_DELAY = timedelta(minutes=5)
 """Until an answer, where no recorded one tells."""
@@ -94,7 +106,6 @@ class Outcome:
     """How the world answered a call: with these facts, each so long after it."""
 
     at: datetime
-    channel: str
     answers: tuple[tuple[timedelta, Fact], ...]
 
     @property
@@ -103,30 +114,123 @@ class Outcome:
         return isinstance(self.answers[0][1], facts.NotificationDelivered)
 
 
+class Answers:
+    """How people and the world answered, to be looked up: on disk where it is much."""
+
+    def __init__(self) -> None:
+        self._stories = Shelf()
+        self._holders = Shelf()
+        self._calls = Shelf()
+
+    def story(self, incident: str) -> Story | None:
+        """What people did about a recorded incident, if they did something."""
+        found: Story | None = _unpickled(self._stories.get(incident))
+        return found
+
+    def holders(self, key: str, alerts: Iterable[str]) -> list[str]:
+        """Recorded incidents that held one of these episodes, and that people did something about.
+
+        Args:
+            key: The record key of the alerts.
+        """
+        found: dict[str, None] = {}
+        for held in self._holders.find(f"{key} {alert}" for alert in alerts):
+            found |= dict.fromkeys(held.decode().split())
+        return list(found)
+
+    def call(self, notification: str, attempt: int) -> Outcome | None:
+        """How a call went."""
+        found: Outcome | None = _unpickled(self._calls.get(f"{notification} {attempt}"))
+        return found
+
+    def tell(self, story: Story, alerts: Iterable[tuple[str, str]]) -> None:
+        """Add a story and the alerts, by key and episode, that it is about."""
+        self._stories.put(story.incident, pickle.dumps(story))
+        for key, alert in alerts:
+            name = f"{key} {alert}"
+            held = self._holders.get(name)
+            said = story.incident.encode()
+            self._holders.put(name, said if held is None else held + b" " + said)
+
+    def called(self, notification: str, attempt: int, outcome: Outcome) -> None:
+        """Add how a call went."""
+        self._calls.put(f"{notification} {attempt}", pickle.dumps(outcome))
+
+
+def _unpickled(held: bytes | None) -> Any:  # noqa: ANN401 - what was put there
+    return None if held is None else pickle.loads(held)  # noqa: S301 - written by this process
+
+
+@dataclass(slots=True)
+class Calls:
+    """The calls to a channel.
+
+    Attributes:
+        delivered: When those began that went well, in seconds since 1970.
+        took: How many seconds each of these took.
+        failed: When those began that failed, and which they were.
+    """
+
+    delivered: array[float] = field(default_factory=lambda: array("d"))
+    took: array[float] = field(default_factory=lambda: array("d"))
+    failed: list[tuple[float, str, int]] = field(default_factory=list)
+
+    def add(self, notification: str, attempt: int, outcome: Outcome) -> None:
+        """Add a call, whenever it was."""
+        at = outcome.at.timestamp()
+        if outcome.delivered:
+            self.delivered.append(at)
+            self.took.append(outcome.answers[0][0].total_seconds())
+        else:
+            self.failed.append((at, notification, attempt))
+
+    def sort(self) -> None:
+        """Put them in the order of time, once there are no more."""
+        self.delivered = array("d", sorted(self.delivered))
+        self.failed.sort()
+
+    def failing(self, at: datetime, within: timedelta) -> tuple[str, int] | None:
+        """The call nearest to an instant, if that is near and failed."""
+        place = at.timestamp()
+        around = _around(self.failed, (place,))
+        nearest = min(around, key=lambda call: abs(call[0] - place), default=None)
+        if nearest is None:
+            return None
+        off = abs(nearest[0] - place)
+        well = min((abs(one - place) for one in _around(self.delivered, place)), default=off)
+        return nearest[1:] if off <= min(well, within.total_seconds()) else None
+
+
+def _around(held: Sequence[T], place: Any) -> Sequence[T]:  # noqa: ANN401 - comparable with T
+    after = bisect_left(held, place)
+    return held[max(0, after - 1) : after + 1]
+
+
 @dataclass(slots=True)
 class History:
     """A recording, as inputs.
 
+    What grows with its length is on disk, but for what little is said of each incident and call.
+
     Attributes:
         inputs: Deliveries as they were received, in the order of the log.
         silences: What people did not want to hear about, as recorded.
-        stories: By recorded incident.
-        holders: Alert episode -> recorded incidents that held it and that people did something
-            about.
-        calls: (notification, attempt) -> how it went.
-        channels: Channel -> the calls to it, in the order of time.
+        answers: How people and providers answered.
+        recorded: What each incident that opened in the range came to.
+        channels: Channel -> the calls to it.
         takes: Channel -> the median time a call to it took that went well.
         steps: (system, playbook, step) -> how its first run went.
         ends_at: When the recording ends.
+        scratch: Where whatever comes of it may be put down.
     """
 
+    scratch: Scratch = field(default_factory=Scratch)
     inputs: Inputs = field(default_factory=Inputs)
     silences: list[Record] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
-    stories: dict[str, Story] = field(default_factory=dict)
-    holders: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    calls: dict[tuple[str, int], Outcome] = field(default_factory=dict)
-    channels: dict[str, list[Outcome]] = field(default_factory=dict)
+    answers: Answers = field(default_factory=Answers)
+    recorded: Kept = field(default_factory=Kept)
+    channels: dict[str, Calls] = field(default_factory=dict)
     takes: dict[str, timedelta] = field(default_factory=dict)
     steps: dict[tuple[str, str, str], Outcome] = field(default_factory=dict)
     delays: dict[str, timedelta] = field(default_factory=dict)
@@ -180,31 +284,55 @@ async def read_history(
     history = History(versions=list(await read_policies(reader)))
     history.inputs = await _inputs(reader, since, until, progress)
     history.silences = await _silences(reader, until)
-    last = history.inputs.latest_at
-    taking: dict[str, _Taking] = {}
-    delays: dict[str, list[timedelta]] = {}
-    async for one in each_fact(reader, progress):
-        if until is None or one.recorded_at < until:
-            incident = one.event.subject
-            if incident not in taking:
-                taking[incident] = _Taking(history, incident, delays, keep=incident == about)
-            taking[incident].add(one)
-            last = one.recorded_at if last is None else max(last, one.recorded_at)
-    for incident, taken in taking.items():
-        if taken.touched:
-            history.stories[incident] = taken.story()
-    history.delays = {who: _median(held) for who, held in delays.items()}
-    for channel, calls in history.channels.items():
-        calls.sort(key=lambda outcome: outcome.at)
-        took = [call.answers[0][0] for call in calls if call.delivered]
-        if took:
-            history.takes[channel] = _median(took)
-    every = [delay for held in delays.values() for delay in held]
-    history.usual = _median(every) if every else USUAL_DELAY
     oldest = history.inputs.first
     history.begins_at = None if oldest is None else oldest.recorded_at
+    last = history.inputs.latest_at
+    delays: dict[str, list[timedelta]] = {}
+    async for incident, recorded in by_incident(reader, progress, until):
+        newest = max(one.recorded_at for one in recorded)
+        last = newest if last is None else max(last, newest)
+        _take(history, incident, recorded, delays, keep=incident == about)
+    history.delays = {who: _median(held) for who, held in delays.items()}
+    for channel, calls in history.channels.items():
+        calls.sort()
+        if calls.took:
+            history.takes[channel] = timedelta(seconds=statistics.median(calls.took))
+    every = [delay for held in delays.values() for delay in held]
+    history.usual = _median(every) if every else USUAL_DELAY
     history.ends_at = until if until is not None else last
     return history
+
+
+def _take(
+    history: History,
+    incident: str,
+    recorded: Sequence[Recorded],
+    delays: dict[str, list[timedelta]],
+    *,
+    keep: bool,
+) -> None:
+    """Take in what one incident tells, and what it came to."""
+    taking = _Taking(history, incident, delays, keep=keep)
+    summing: Summing | None = None
+    for step in steps(recorded):
+        if step.after is not None:
+            summing = summing or Summing(promised(history.versions, step.after))
+            summing.take(step)
+            taking.add(step, step.after)
+    if taking.touched:
+        history.answers.tell(taking.story(), taking.alerts)
+    came_to = None if summing is None else summing.summary()
+    if came_to is not None and _opened_in(history, recorded):
+        history.recorded.put(came_to)
+
+
+def _opened_in(history: History, recorded: Sequence[Recorded]) -> bool:
+    """Whether it is an incident, and opened when the recording had begun."""
+    begins_at = history.begins_at or _LONG_AGO
+    return any(
+        isinstance(one.event.fact, facts.Opened) and one.event.occurred_at >= begins_at
+        for one in recorded
+    )
 
 
 def _median(lengths: Sequence[timedelta]) -> timedelta:
@@ -286,27 +414,23 @@ class _Taking:
         self._history = history
         self._incident = incident
         self._delays = delays
-        self._state: IncidentState | None = None
         self._responses: list[Response] = []
         self._followups: list[Followup] = []
         self._pages: dict[str, datetime] = {}
         self._number = 1
         self._taken = False
         self._attempts: dict[tuple[str, int], datetime] = {}
+        self._called: set[tuple[str, int]] = set()
         self._started: dict[tuple[str, str], datetime] = {}
+        self.alerts: dict[tuple[str, str], None] = {}
         self.touched = keep
 
     def story(self) -> Story:
         return Story(self._incident, tuple(self._responses), tuple(self._followups))
 
-    def add(self, one: Recorded) -> None:
+    def add(self, step: Step, after: IncidentState) -> None:
         """Add the next fact."""
-        folded = fold(self._state, one.event)
-        step = Step(one, self._state, folded.state, folded.ignored)
-        self._state = after = folded.state
-        if after is None:
-            return
-        event, fact = one.event, one.event.fact
+        event, fact = step.recorded.event, step.recorded.event.fact
         if step.before is not None and step.before.generation != after.generation:
             self._number, self._taken = self._number + 1, False
             self._pages.clear()
@@ -316,7 +440,7 @@ class _Taking:
             page = after.notifications[fact.notification]
             if page.purpose is Purpose.PAGE and page.target is not None:
                 self._pages.setdefault(page.target.contact, event.occurred_at)
-        self._world(one, after)
+        self._world(step.recorded, after)
         if fact.WRITER is Writer.INGESTION:
             self._answered(step, after)
 
@@ -341,10 +465,7 @@ class _Taking:
                 self._holds(key, alert)
 
     def _holds(self, key: str, alert: facts.Alert) -> None:
-        place = (key, episode(alert.fingerprint, alert.starts_at))
-        held = self._history.holders.setdefault(place, [])
-        if self._incident not in held:
-            held.append(self._incident)
+        self.alerts[key, episode(alert.fingerprint, alert.starts_at)] = None
 
     def _world(self, one: Recorded, state: IncidentState) -> None:
         """Add how a call to a provider or a step went."""
@@ -360,10 +481,11 @@ class _Taking:
             ):
                 place = (fact.notification, fact.attempt)
                 began, held = self._attempts.get(place), state.notifications.get(fact.notification)
-                if began is not None and held is not None and place not in history.calls:
-                    answer = (event.occurred_at - began, fact)
-                    outcome = history.calls[place] = Outcome(began, held.channel, (answer,))
-                    history.channels.setdefault(held.channel, []).append(outcome)
+                if began is not None and held is not None and place not in self._called:
+                    self._called.add(place)
+                    outcome = Outcome(began, ((event.occurred_at - began, fact),))
+                    history.answers.called(*place, outcome)
+                    history.channels.setdefault(held.channel, Calls()).add(*place, outcome)
             case facts.RemediationStarted():
                 self._started[fact.remediation, fact.step] = event.occurred_at
             case (
@@ -377,7 +499,9 @@ class _Taking:
                 if began is None or remediation is None:
                     return
                 key = (state.system, remediation.playbook, fact.step)
-                known = history.steps.get(key, Outcome(began, "", ()))
+                known = history.steps.get(key)
+                if known is None or began < known.at:
+                    known = Outcome(began, ())
                 if known.at == began:
                     waited = event.occurred_at - began
                     history.steps[key] = replace(known, answers=(*known.answers, (waited, fact)))

@@ -7,26 +7,21 @@ at a time is a buffer for each partition.
 from __future__ import annotations
 
 import heapq
-import shutil
 import struct
-import weakref
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
-from tempfile import mkdtemp
-from typing import BinaryIO
 
+from tocsin_replay.packing import EPOCH, MICROSECOND, packed, unpacked
+from tocsin_replay.shelving import Scratch
 from tocsin_runtime.records import Position, Record
 
 MOST_HELD_BYTES = 64 << 20
 """Bytes of values kept in memory; more of them go to files in the system's temporary folder."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_HEAD = struct.Struct("<qqqH")
-_ABSENT = -1
+_AT = struct.Struct("<q")
 
 _Order = tuple[datetime, Position]
 
@@ -37,7 +32,7 @@ class _Run:
 
     path: Path | None = None
     written: int = 0
-    latest: datetime = _EPOCH
+    latest: datetime = EPOCH
     held: list[tuple[datetime, Record]] = field(default_factory=list)
 
 
@@ -52,7 +47,7 @@ class Inputs:
         self._most_held = most_held
         self._held = 0
         self._count = 0
-        self._folder: Path | None = None
+        self._scratch = Scratch()
         for record in sorted(records, key=lambda one: one.position):
             self.append(record)
 
@@ -86,14 +81,11 @@ class Inputs:
             self._spill()
 
     def _spill(self) -> None:
-        if self._folder is None:
-            self._folder = Path(mkdtemp(prefix="tocsin-what-if-"))
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        for number, run in enumerate(self._runs.values()):
+        for run in self._runs.values():
             if run.path is None:
-                run.path = self._folder / f"{number}.run"
+                run.path = self._scratch.file()
             with run.path.open("ab") as out:
-                out.writelines(_packed(at, record) for at, record in run.held)
+                out.writelines(_written(at, record) for at, record in run.held)
             run.written += len(run.held)
             run.held.clear()
         self._held = 0
@@ -107,41 +99,13 @@ def _read(run: _Run, topic: str, partition: int) -> Iterator[tuple[datetime, Rec
     if run.path is not None:
         with run.path.open("rb") as file:
             for _ in range(run.written):
-                yield _unpacked(file, topic, partition)
+                (at,) = _AT.unpack(file.read(_AT.size))
+                yield EPOCH + at * MICROSECOND, unpacked(file, topic, partition)
     yield from run.held
 
 
-def _packed(at: datetime, record: Record) -> bytes:
-    parts = [record.key, record.value]
-    for name, value in record.headers:
-        parts += [name.encode(), value]
-    sizes = [_ABSENT if part is None else len(part) for part in parts]
-    head = _HEAD.pack(
-        (at - _EPOCH) // _MICROSECOND,
-        (record.recorded_at - _EPOCH) // _MICROSECOND,
-        record.position.offset,
-        len(sizes),
-    )
-    body = b"".join(part for part in parts if part is not None)
-    return head + struct.pack(f"<{len(sizes)}i", *sizes) + body
-
-
-def _unpacked(file: BinaryIO, topic: str, partition: int) -> tuple[datetime, Record]:
-    at, recorded_at, offset, count = _HEAD.unpack(file.read(_HEAD.size))
-    sizes = struct.unpack(f"<{count}i", file.read(4 * count))
-    body = file.read(sum(size for size in sizes if size > 0))
-    parts: list[bytes | None] = []
-    place = 0
-    for size in sizes:
-        if size == _ABSENT:
-            parts.append(None)
-            continue
-        parts.append(body[place : place + size])
-        place += size
-    headers = tuple(((parts[n] or b"").decode(), parts[n + 1] or b"") for n in range(2, count, 2))
-    position = Position(topic, partition, offset)
-    record = Record(position, parts[0], parts[1], headers, _EPOCH + recorded_at * _MICROSECOND)
-    return _EPOCH + at * _MICROSECOND, record
+def _written(at: datetime, record: Record) -> bytes:
+    return _AT.pack((at - EPOCH) // MICROSECOND) + packed(record)
 
 
 class Ranges:

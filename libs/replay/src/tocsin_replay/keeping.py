@@ -6,38 +6,42 @@ import zlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
+from tocsin_replay.shelving import Scratch, Shelf
 from tocsin_replay.summing import Summary
 
 _FAST = 1
 
 
 class Kept(Mapping[str, Summary]):
-    """Summaries by incident, each packed until somebody asks for it.
+    """Summaries by incident, each packed until somebody asks for it, many of them on disk.
 
-    A summary of fifty alerts takes 60 kB as objects and below 2 kB packed. Months of incidents
-    are held so, and go to another process as they are.
+    A summary of fifty alerts takes 60 kB as objects and below 2 kB packed. What is held of each is
+    its name and when it opened. Another process takes them as they are.
     """
 
-    def __init__(self) -> None:
-        self._packed: dict[str, bytes] = {}
+    def __init__(self, scratch: Scratch | None = None) -> None:
+        self._packed = Shelf(scratch)
         self._opened: dict[str, datetime] = {}
 
     def put(self, one: Summary) -> None:
         """Add a summary, or put it in the place of an older one of its incident."""
-        self._packed[one.incident] = zlib.compress(one.model_dump_json().encode(), _FAST)
+        self._packed.put(one.incident, zlib.compress(one.model_dump_json().encode(), _FAST))
         self._opened[one.incident] = one.opened_at
 
     def __getitem__(self, incident: str) -> Summary:
-        return Summary.model_validate_json(zlib.decompress(self._packed[incident]))
+        packed = self._packed.get(incident)
+        if packed is None:
+            raise KeyError(incident)
+        return Summary.model_validate_json(zlib.decompress(packed))
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._packed)
+        return iter(self._opened)
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._opened)
 
     def __contains__(self, incident: object) -> bool:
-        return incident in self._packed
+        return incident in self._opened
 
     def opened_at(self, incident: str) -> datetime:
         """When an incident opened, without unpacking it."""

@@ -43,6 +43,7 @@ async def live_twice(
     if len(history.inputs) < worth:
         before = await Simulation(history).run(progress)
         return before, await Simulation(history, instead, supposed).run(progress)
+    history.scratch.make()  # what the other process puts there must not go with it
     # Started anew, not forked: whoever asks may hold locks and threads of a reader.
     context = multiprocessing.get_context("spawn")
     count = context.Value("q", 0)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from itertools import dropwhile
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict
@@ -17,7 +18,7 @@ from rich.text import Text
 from tocsin_contracts.incidents import Opened
 from tocsin_policy import Policy
 from tocsin_replay.picturing import bars
-from tocsin_replay.reading import Progress, Recorded, Version, each_fact, promised, state_of
+from tocsin_replay.reading import Progress, Version, by_incident, promised, state_of
 from tocsin_replay.summing import Summary, summarise
 from tocsin_replay.wording import duration, some
 from tocsin_runtime.ports import Reader
@@ -143,18 +144,14 @@ async def summaries(
     progress: Progress | None = None,
 ) -> tuple[Summary, ...]:
     """What each incident that opened in `[since, until)` came to, drills excepted."""
-    facts: dict[str, list[Recorded]] = {}
-    async for one in each_fact(reader, progress):
-        held = facts.get(one.event.subject)
-        if held is not None:
-            held.append(one)
-        elif isinstance(one.event.fact, Opened) and since <= one.event.occurred_at < until:
-            facts[one.event.subject] = [one]
     found = []
-    for recorded in facts.values():
-        state = state_of(recorded)
-        if state is not None and not state.drill:
-            found.append(summarise(recorded, promised(versions, state)))
+    async for _, recorded in by_incident(reader, progress):
+        # What stands before its opening was about something else.
+        facts = list(dropwhile(lambda one: not isinstance(one.event.fact, Opened), recorded))
+        if facts and since <= facts[0].event.occurred_at < until:
+            state = state_of(facts)
+            if state is not None and not state.drill:
+                found.append(summarise(facts, promised(versions, state)))
     return tuple(sorted(found, key=lambda one: (one.opened_at, one.incident)))
 
 

@@ -139,7 +139,7 @@ def _moment(
     versions: Sequence[Version],
     at: datetime,
 ) -> Moment:
-    made = steps(known)
+    made = tuple(steps(known))
     state = made[-1].after if made else None
     held = {one.event.id for one in known}
     had_happened = [one for one in recorded if one.event.occurred_at <= at]

@@ -5,9 +5,14 @@ Whatever has the `Reader` port can be read: the running cluster, a bundle, an ar
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
+from itertools import groupby
+from operator import itemgetter
 
 from aiokafka.partitioner import murmur2
 
@@ -16,6 +21,7 @@ from tocsin_contracts.ids import key_of
 from tocsin_contracts.policies import PolicyPublished
 from tocsin_incident import IncidentState, Reason, fold
 from tocsin_policy import Policy, parse_policy
+from tocsin_replay.packing import packed, unpacked
 from tocsin_replay.ranging import Seeking
 from tocsin_runtime.events import decode
 from tocsin_runtime.failures import Poison
@@ -24,6 +30,9 @@ from tocsin_runtime.records import Position, Record
 
 INCIDENTS = "incidents"
 POLICIES = "policies"
+
+_MOST_HELD_KIB = 64 << 10
+"""Of facts that are sorted by incident, in memory; beyond that they are in a file."""
 
 Progress = Callable[[int], None]
 """Called with how many more records were read."""
@@ -100,6 +109,58 @@ async def each_fact(reader: Reader, progress: Progress | None = None) -> AsyncIt
             yield recorded
 
 
+async def by_incident(
+    reader: Reader, progress: Progress | None = None, until: datetime | None = None
+) -> AsyncIterator[tuple[str, Sequence[Recorded]]]:
+    """The facts of each incident together, in log order; incidents by where their first stands.
+
+    One incident is held at a time, however long the log. The rest waits in a file, once it is
+    much, that nobody else can open.
+
+    Args:
+        until: Leave out what was recorded from then on.
+    """
+    numbers: dict[str, int] = {}
+    with closing(sqlite3.connect("", isolation_level=None)) as file:
+        file.execute("PRAGMA journal_mode=OFF")
+        file.execute(f"PRAGMA cache_size=-{_MOST_HELD_KIB}")
+        file.execute("CREATE TABLE facts (incident INTEGER, partition INTEGER, record BLOB)")
+        file.execute("BEGIN")
+        for partition in range(await reader.partitions(INCIDENTS)):
+            start, end = await reader.bounds(INCIDENTS, partition)
+            async for record in reader.read(INCIDENTS, partition, start, end):
+                if progress is not None:
+                    progress(1)
+                if until is not None and record.recorded_at >= until:
+                    continue
+                number = numbers.setdefault(_subject(record), len(numbers))
+                row = (number, partition, packed(record))
+                file.execute("INSERT INTO facts VALUES (?, ?, ?)", row)
+        file.execute("CREATE INDEX by_incident ON facts (incident)")
+        rows = file.execute("SELECT * FROM facts ORDER BY incident, rowid")
+        for _, held in groupby(rows, key=itemgetter(0)):
+            records = (unpacked(BytesIO(row[2]), INCIDENTS, row[1]) for row in held)
+            recorded = [one for one in map(_recorded, records) if one is not None]
+            if recorded:
+                yield recorded[0].event.subject, recorded
+
+
+def _subject(record: Record) -> str:
+    """Whom a record is about, by its header where that can be: it is decoded later, once."""
+    said = record.header("ce_subject")
+    if said is not None:
+        return said.decode(errors="replace")
+    recorded = _recorded(record)
+    return "" if recorded is None else recorded.event.subject
+
+
+def _recorded(record: Record) -> Recorded | None:
+    try:
+        return Recorded(decode(record), record.position, record.recorded_at)
+    except Poison:
+        return None  # its consumers have dead-lettered it
+
+
 async def read_policies(reader: Reader, system: str | None = None) -> tuple[Version, ...]:
     """Every version of a system's policy, or of all systems', in the order of the log."""
     found = []
@@ -168,22 +229,18 @@ async def _facts(
         # To decode the facts of others is what finding one incident would cost.
         if wanted is not None and record.header("ce_subject") not in {wanted, None}:
             continue
-        try:
-            event = decode(record)
-        except Poison:
-            continue  # its consumers have dead-lettered it
-        yield Recorded(event, record.position, record.recorded_at)
+        recorded = _recorded(record)
+        if recorded is not None:
+            yield recorded
 
 
-def steps(recorded: Iterable[Recorded]) -> tuple[Step, ...]:
-    """Each fact of one incident with the state before and after it."""
+def steps(recorded: Iterable[Recorded]) -> Iterator[Step]:
+    """Each fact of one incident with the state before and after it, one at a time."""
     state: IncidentState | None = None
-    made = []
     for one in recorded:
         folded = fold(state, one.event)
-        made.append(Step(one, state, folded.state, folded.ignored))
+        yield Step(one, state, folded.state, folded.ignored)
         state = folded.state
-    return tuple(made)
 
 
 def state_of(recorded: Iterable[Recorded]) -> IncidentState | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import heapq
-from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -254,7 +253,7 @@ class Simulation:
         self._sequence = 0
         self._open: dict[str, _Open] = {}
         self._over: deque[tuple[datetime, str]] = deque()
-        self._summaries = Kept()
+        self._summaries = Kept(history.scratch)
         self._heard = 0
         self._played: dict[str, dict[str, _Played]] = {}
         self._assumed: dict[str, int] = {}
@@ -352,7 +351,6 @@ class Simulation:
             self._forget()
         for incident in list(self._open):
             self._sum_up(incident)
-        self._judge()
         return Lived(self._summaries, dict(sorted(self._assumed.items())), self._seen.alerts)
 
     def _silence(self) -> None:
@@ -497,27 +495,27 @@ class Simulation:
     def _hold(self, event: Event[Fact]) -> None:
         """An incident holds an alert: who answered an incident with it then, answers this one."""
         held = [alert for alert in getattr(event.fact, "alerts", ()) if isinstance(alert, Alert)]
+        if not held or event.subject not in self._open:
+            return
+        answers = self._history.answers
         played = self._played.setdefault(event.subject, {})
-        for alert in held:
-            place = (event.key, episode(alert.fingerprint, alert.starts_at))
-            for name in self._history.holders.get(place, ()):
-                story = self._history.stories.get(name)
-                if name in played or story is None:
-                    continue
-                played[name] = _Played(story)
-                replaced = self._replaced if self._is_supposed(name) else None
-                if replaced is not None and replaced.delay is not None:
-                    # From the opening; an incident that takes it over later has had it at once.
-                    at = self._opened_at(event.subject) + replaced.delay
-                    self._respond(event.subject, played[name], replaced, at)
-                for response in story.responses:
-                    if response.delay is None and not self._silent(name, response):
-                        self._respond(
-                            event.subject, played[name], response, response.event.occurred_at
-                        )
-                for followup in story.followups:
-                    if followup.after is None:
-                        self._follow(event.subject, followup, followup.event.occurred_at)
+        alerts = (episode(alert.fingerprint, alert.starts_at) for alert in held)
+        for name in answers.holders(event.key, alerts):
+            story = None if name in played else answers.story(name)
+            if story is None:
+                continue
+            played[name] = _Played(story)
+            replaced = self._replaced if self._is_supposed(name) else None
+            if replaced is not None and replaced.delay is not None:
+                # From the opening; an incident that takes it over later has had it at once.
+                at = self._opened_at(event.subject) + replaced.delay
+                self._respond(event.subject, played[name], replaced, at)
+            for response in story.responses:
+                if response.delay is None and not self._silent(name, response):
+                    self._respond(event.subject, played[name], response, response.event.occurred_at)
+            for followup in story.followups:
+                if followup.after is None:
+                    self._follow(event.subject, followup, followup.event.occurred_at)
 
     def _told(self, incident: str, fact: facts.NotificationDelivered) -> None:
         """Somebody was paged: they answer as they did, or as they would."""
@@ -557,7 +555,7 @@ class Simulation:
         after = supposed.acknowledged_after
         if after is None:
             return None
-        story = history.stories.get(incident)
+        story = history.answers.story(incident)
         first = next((r for r in story.responses if r.number == 1), None) if story else None
         who = supposed.by or (first.person if first is not None else "")
         if not who:
@@ -687,7 +685,7 @@ class Simulation:
             )
             self._tell(incident, failed, takes)
             return
-        known = self._history.calls.get((fact.notification, fact.attempt))
+        known = self._history.answers.call(fact.notification, fact.attempt)
         if goes_well:
             known = None if known is None or not known.delivered else known
         elif known is None or abs(self._clock.at - known.at) > SAME_CALL:
@@ -713,16 +711,12 @@ class Simulation:
 
     def _failing(self, channel: str) -> Outcome | None:
         """The recorded call to the same channel nearest in time, if that is near and failed."""
-        calls = self._history.channels.get(channel, [])
-        place = bisect_left(calls, self._clock.at, key=_began)
-        around = calls[max(0, place - 1) : place + 1]
-        nearest = min(around, key=lambda call: abs(call.at - self._clock.at), default=None)
-        if nearest is None or nearest.delivered:
-            return None
-        if abs(nearest.at - self._clock.at) > SAME_CALL:
+        calls = self._history.channels.get(channel)
+        nearest = None if calls is None else calls.failing(self._clock.at, SAME_CALL)
+        if nearest is None:
             return None
         self._assume(f"a call to {channel} fails as the recorded one nearest to it did")
-        return nearest
+        return self._history.answers.call(*nearest)
 
     def _tell(self, incident: str, fact: IncidentFact, delay: timedelta) -> None:
         def tell() -> None:
@@ -832,29 +826,24 @@ class Simulation:
         )
 
     def _sum_up(self, incident: str) -> None:
+        played = self._played.pop(incident, {})
         try:
             self._summaries.put(self._open.pop(incident).summing.summary())
         except LookupError:
             return  # facts about an incident that nobody opened
+        self._judge(played)
 
-    def _judge(self) -> None:
+    def _judge(self, told: dict[str, _Played]) -> None:
         """Say which recorded answers nobody gave."""
-        for incident, held in self._played.items():
-            if incident not in self._summaries:
-                continue
-            for name, played in held.items():
-                for response in played.story.responses:
-                    silent = self._silent(name, response)
-                    if response.number not in played.answered and not silent:
-                        self._assume("a recorded answer is not given: who gave it is not told")
+        for name, played in told.items():
+            for response in played.story.responses:
+                silent = self._silent(name, response)
+                if response.number not in played.answered and not silent:
+                    self._assume("a recorded answer is not given: who gave it is not told")
 
 
 def _subject(record: Record) -> str:
     return (record.header("ce_subject") or b"").decode(errors="replace")
-
-
-def _began(outcome: Outcome) -> datetime:
-    return outcome.at
 
 
 def _copied(record: Record, topic: str) -> Outgoing:
