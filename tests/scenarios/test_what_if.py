@@ -25,6 +25,7 @@ from tocsin_replay import (
     read_history,
     read_incident,
     read_policies,
+    shelving,
     simulating,
     states_of,
     summarise,
@@ -480,6 +481,19 @@ def test_two_processes_say_what_one_says(night: Recording) -> None:
     both = asyncio.run(live_twice(night.history, instead, None, counted.append, worth=0))
     assert both == alone
     assert sum(counted) == 2 * len(night.history.inputs)
+
+
+def test_what_is_on_disk_says_what_it_says_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = simulate(_a_night(), seed=1)
+    held = asyncio.run(read_history(log))
+    in_memory = asyncio.run(what_if(held, _with(_recording(log).policy, _sooner)))
+    monkeypatch.setattr(shelving, "MOST_HELD_BYTES", 1)
+    spilled = asyncio.run(read_history(log))
+    instead = _with(_recording(log).policy, _sooner)
+    for worth in (0, 1_000):
+        before, after = asyncio.run(live_twice(spilled, instead, None, worth=worth))
+        assert compare(spilled, instead, before, after) == in_memory
+    assert list(spilled.scratch.make().iterdir())
 
 
 def test_what_came_in_is_kept_on_disk_and_read_as_often_as_it_is_asked_for(

@@ -74,6 +74,7 @@ def test_a_shelf_gives_back_what_was_put_there_in_memory_or_not(most_held: int) 
     for name in names:
         shelf.put(name, name.encode())
     assert sorted(shelf.find([*names, "another"])) == sorted(name.encode() for name in names)
+    shelf.settle()
     # As another process gets it.
     elsewhere: Shelf = pickle.loads(pickle.dumps(shelf))  # noqa: S301 - made in this line
     assert elsewhere.get("name 7") == b"name 7"

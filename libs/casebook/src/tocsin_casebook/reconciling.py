@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import structlog
 
@@ -40,8 +40,7 @@ ROUNDS = 20
 """Times one state may owe more after what it owed was written; more is a rule feeding itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
+class Owed(NamedTuple):
     """What a state owes now, and when it owes next if nothing else happens."""
 
     events: tuple[Event[Fact], ...] = ()
@@ -199,6 +198,8 @@ class Reconciler:
         that was decided on it, which the fold would then ignore for ever.
         """
         self._unsent.extend(events)
+        if not self._unsent and not self._writing.locked():
+            return
         async with self._writing:
             unsent, self._unsent = self._unsent, []
             if not unsent:

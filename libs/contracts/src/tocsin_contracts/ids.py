@@ -7,6 +7,7 @@ whoever folds the log can tell a repeat from news without a ledger.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha1
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -33,6 +34,10 @@ _INCIDENT = re.compile(
 )
 
 
+_REMEMBERED = 10_000
+"""Answers that are kept: the same is asked again and again while an incident is looked at."""
+
+
 def derive(*parts: str) -> UUID:
     """The id of what these parts, in this order, caused.
 
@@ -47,6 +52,12 @@ def derive(*parts: str) -> UUID:
     named = sha1(_ROOT + "\0".join(parts).encode(), usedforsecurity=False)
     number = int.from_bytes(named.digest()[:16], "big")
     return UUID(int=number & ~(_VERSION_BITS | _VARIANT_BITS) | _VERSION | _VARIANT)
+
+
+@lru_cache(_REMEMBERED)
+def derived(*parts: str) -> str:
+    """What `derive` says, as text: for an id that is derived again at each look."""
+    return str(derive(*parts))
 
 
 def incident_id(key: str, *parts: str) -> str:
@@ -68,6 +79,7 @@ def incident_id(key: str, *parts: str) -> str:
     return f"{key.replace('/', '.')}-{''.join(reversed(digits))}"
 
 
+@lru_cache(_REMEMBERED)
 def key_of(incident: str) -> str:
     """The Kafka key of an incident's facts (`system` or `system/shard`), from its id alone.
 
@@ -101,9 +113,13 @@ def is_system(name: str) -> bool:
     return _SYSTEM.fullmatch(name) is not None
 
 
+@lru_cache(_REMEMBERED)
 def episode(fingerprint: str, starts_at: datetime) -> str:
     """One firing of one alert: its label fingerprint and when it began, to the microsecond.
 
     Alertmanager re-fires with the same fingerprint and a new `startsAt`; that is a new episode.
+
+    Args:
+        starts_at: In UTC, as every instant of a fact is.
     """
     return f"{fingerprint}@{starts_at.isoformat()}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tocsin_contracts.event import Event, Fact
 from tocsin_contracts.state import CheckpointReached, StateSnapshotted
@@ -15,8 +15,7 @@ from tocsin_incident.state import FOLD_VERSION, IncidentState, state_bytes, stat
 from tocsin_incident.weighing import weight
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What one record of the log did.
 
     Attributes:

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from tocsin_contracts.ids import derive
+from tocsin_contracts.ids import derived
 from tocsin_contracts.incidents import Purpose
 from tocsin_incident.state import IncidentState, Level, Notification, NotificationStatus
 
@@ -35,7 +35,7 @@ class Lost(NamedTuple):
 
 def page_id(incident: str, level: Level, contact: str, channel: str) -> str:
     """The id of the page to one target of a level over one channel."""
-    return str(derive("notification", incident, Purpose.PAGE, level.event, contact, channel))
+    return derived("notification", incident, Purpose.PAGE, level.event, contact, channel)
 
 
 def gave_up_at(held: Notification | None) -> datetime | None:

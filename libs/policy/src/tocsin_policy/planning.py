@@ -7,8 +7,8 @@ same.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from tocsin_incident import Early, IncidentState, lost
 from tocsin_incident.state import Asked
@@ -21,8 +21,7 @@ HANDED_OVER = "handed_over"
 """Why a level comes before its time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(NamedTuple):
     """A level that is ahead.
 
     Attributes:

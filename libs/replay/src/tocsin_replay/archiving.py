@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -397,18 +397,21 @@ class ArchiveReader:
         """
         if end is None:
             raise ValueError("an archive has an end; it cannot be followed")
-        # Offsets of one partition may lie in several days' files when a clock stepped back, so the
-        # files that overlap are read together.
         wanted = [
-            file
+            (held, file)
             for held, file in self._files.get((topic, partition), [])
             if held.first < end and held.end > start
         ]
-        if not wanted:
-            return
-        for file in wanted:
+        for _, file in wanted:
             self._check(file)
-        names = [str(self._folder / file.path) for file in wanted]
+        for files in _overlapping(wanted):
+            async for record in self._sorted(topic, partition, start, end, files):
+                yield record
+
+    async def _sorted(
+        self, topic: str, partition: int, start: int, end: int, files: Sequence[File]
+    ) -> AsyncIterator[Record]:
+        names = [str(self._folder / file.path) for file in files]
         cursor = self._connection.cursor()
         query = (
             'SELECT "offset", recorded_at, key, value, headers '
@@ -436,6 +439,23 @@ class ArchiveReader:
         if _digest(path) != file.sha256:
             raise BadArchive(f"{file.path} is not what was written")
         self._whole.add(file.path)
+
+
+def _overlapping(held: Iterable[tuple[Range, File]]) -> Iterator[list[File]]:
+    """Files whose offsets must be sorted together, a few at a time: to sort is to hold them all.
+
+    Offsets of one partition lie in several days' files when a clock stepped back at midnight.
+    """
+    together: list[File] = []
+    end = 0
+    for place, file in held:
+        if together and place.first >= end:
+            yield together
+            together = []
+        together.append(file)
+        end = max(end, place.end)
+    if together:
+        yield together
 
 
 def _utc(instant: datetime) -> datetime:

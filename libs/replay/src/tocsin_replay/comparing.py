@@ -221,7 +221,8 @@ def _changes(before: Kept, after: Kept, then: _Side, now: _Side) -> tuple[Incide
         sharing = {n for alert in _episodes(one) for n in holders.get(alert, ())} if holders else ()
         fresh = {other for other in sharing if other not in before}
         if name in after:
-            other_half = after[name]
+            # Most stay as they were, and what is the same is unpacked once.
+            other_half = one if before.same(name, after) else after[name]
             now.take(other_half)
             how = "split" if fresh else "changed"
             made = _changed(one, other_half, how, tuple(sorted(fresh)))

@@ -156,6 +156,11 @@ class Answers:
         """Add how a call went."""
         self._calls.put(f"{notification} {attempt}", pickle.dumps(outcome))
 
+    def settle(self) -> None:
+        """There are no more: from now on they may be handed to another process."""
+        for shelf in (self._stories, self._holders, self._calls):
+            shelf.settle()
+
 
 def _unpickled(held: bytes | None) -> Any:  # noqa: ANN401 - what was put there
     return None if held is None else pickle.loads(held)  # noqa: S301 - written by this process
@@ -292,6 +297,8 @@ async def read_history(
         newest = max(one.recorded_at for one in recorded)
         last = newest if last is None else max(last, newest)
         _take(history, incident, recorded, delays, keep=incident == about)
+    history.answers.settle()
+    history.recorded.settle()
     history.delays = {who: _median(held) for who, held in delays.items()}
     for channel, calls in history.channels.items():
         calls.sort()

@@ -28,6 +28,10 @@ class Kept(Mapping[str, Summary]):
         self._packed.put(one.incident, zlib.compress(one.model_dump_json().encode(), _FAST))
         self._opened[one.incident] = one.opened_at
 
+    def settle(self) -> None:
+        """There are no more: from now on they may be handed to another process."""
+        self._packed.settle()
+
     def __getitem__(self, incident: str) -> Summary:
         packed = self._packed.get(incident)
         if packed is None:
@@ -42,6 +46,10 @@ class Kept(Mapping[str, Summary]):
 
     def __contains__(self, incident: object) -> bool:
         return incident in self._opened
+
+    def same(self, incident: str, other: Kept) -> bool:
+        """Whether another one says the very same of an incident; neither need be unpacked."""
+        return self._packed.get(incident) == other._packed.get(incident)
 
     def opened_at(self, incident: str) -> datetime:
         """When an incident opened, without unpacking it."""

@@ -49,7 +49,7 @@ class Scratch:
 
 
 class Shelf:
-    """Bytes by name. One process writes; whoever it is handed to afterwards only reads.
+    """Bytes by name. One thread of one process writes; whoever it is handed to only reads.
 
     >>> shelf = Shelf(most_held=3)
     >>> shelf.put("a", b"one"), shelf.put("b", b"two"), shelf.put("a", b"three")
@@ -58,9 +58,9 @@ class Shelf:
     (b'three', None, [b'three', b'two'])
     """
 
-    def __init__(self, scratch: Scratch | None = None, most_held: int = MOST_HELD_BYTES) -> None:
+    def __init__(self, scratch: Scratch | None = None, most_held: int | None = None) -> None:
         self._scratch = scratch or Scratch()
-        self._most_held = most_held
+        self._most_held = MOST_HELD_BYTES if most_held is None else most_held
         self._held: dict[str, bytes] = {}
         self._bytes = 0
         self._path: Path | None = None
@@ -113,7 +113,10 @@ class Shelf:
             self._file.execute("PRAGMA synchronous=OFF")
         return self._file
 
-    def __getstate__(self) -> dict[str, Any]:
+    def settle(self) -> None:
+        """Nothing more is put here: from now on it may be handed to another process."""
         if self._file is not None and self._file.in_transaction:
             self._file.execute("COMMIT")
+
+    def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_file": None}

@@ -121,9 +121,13 @@ class _Service:
     handler: Handler
     lanes: tuple[str, ...]
     read: dict[str, int] = field(default_factory=dict)
+    seen: int = 0
 
     def unread(self, log: HeldLog) -> list[Record]:
         found: list[Record] = []
+        if self.seen == log.written:
+            return found
+        self.seen = log.written
         for lane in self.lanes:
             read = self.read.get(lane, 0)
             records = log.fetch(lane, 0, read) if log.end(lane, 0) > read else ()
@@ -351,6 +355,7 @@ class Simulation:
             self._forget()
         for incident in list(self._open):
             self._sum_up(incident)
+        self._summaries.settle()
         return Lived(self._summaries, dict(sorted(self._assumed.items())), self._seen.alerts)
 
     def _silence(self) -> None:

@@ -105,12 +105,17 @@ class _By:
     """The observation that a fact follows from.
 
     Attributes:
-        id: Part of the fact's id.
+        of: What the fact's id is derived from.
     """
 
-    id: tuple[str, ...]
+    of: tuple[str | UUID, ...]
     cause: Cause | None = None
     traceparent: str | None = None
+
+    @property
+    def id(self) -> tuple[str, ...]:
+        """Part of the fact's id; most observations name no fact, and are not asked."""
+        return tuple(map(str, self.of))
 
 
 @dataclass(slots=True)
@@ -728,7 +733,7 @@ def storm_group(source: str) -> str:
 
 
 def _by(delivery: Delivery, seen: Observation) -> _By:
-    return _By((str(seen.id),), delivery.cause, delivery.event.traceparent)
+    return _By((seen.id,), delivery.cause, delivery.event.traceparent)
 
 
 def _reopened(state: IncidentState) -> facts.Reopened:

@@ -7,9 +7,9 @@ got round to it: the fact carries both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from tocsin_incident import IncidentState, Status
 from tocsin_incident.state import Asked, RemediationStatus, StepStatus
@@ -55,8 +55,7 @@ _WITHHELD = frozenset(
 """What asks for people, and waits while an incident is muted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """An instant at which something is owed unless the state moves on before.
 
     Attributes:

@@ -37,6 +37,8 @@ def owed(state: IncidentState, in_force: InForce, now: datetime, end: int) -> Ow
     pending = deadlines(state, in_force.policy)
     due = [deadline for deadline in pending if deadline.due_at <= now]
     later = [deadline.due_at for deadline in pending if deadline.due_at > now]
+    if not due:
+        return Owed(next_at=min(later, default=None))
     basis = Basis(incidents=end, policy=in_force.hash)
     written: list[Event[IncidentFact]] = []
     levels = [deadline for deadline in due if deadline.kind is Kind.LEVEL]

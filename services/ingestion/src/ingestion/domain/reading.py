@@ -44,7 +44,8 @@ LabelSet = Annotated[
 
 def _colon_in_zone(value: object) -> object:
     """`+0000`, as PagerDuty's and CloudWatch's examples have it, as `+00:00`."""
-    if isinstance(value, str) and _ZONE_WITHOUT_COLON.search(value):
+    # Nearly all have a Z or a colon there, and there are many: look at one character first.
+    if isinstance(value, str) and value[-5:-4] in "+-" and _ZONE_WITHOUT_COLON.search(value):
         return f"{value[:-2]}:{value[-2:]}"
     return value
 

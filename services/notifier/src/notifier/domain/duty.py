@@ -58,11 +58,13 @@ class _Writer:
     def __init__(self, state: IncidentState, in_force: InForce, now: datetime, end: int) -> None:
         self._state = state
         self._now = now
-        self._basis = Basis(incidents=end, policy=in_force.hash)
+        self._end = end
+        self._policy = in_force.hash
         self.written: list[Event[IncidentFact]] = []
 
     def write(self, fact: IncidentFact, *parts: str) -> None:
-        self.written.append(event_of(self._state.incident, fact, self._now, self._basis, *parts))
+        basis = Basis(incidents=self._end, policy=self._policy)
+        self.written.append(event_of(self._state.incident, fact, self._now, basis, *parts))
 
 
 def event_of(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby, pairwise
+from typing import NamedTuple
 
 from tocsin_contracts.incidents import Target
 from tocsin_incident import Early, IncidentState, gave_up_at, page_id
@@ -22,8 +23,7 @@ class Why(StrEnum):
     """One before it failed for good."""
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(NamedTuple):
     """A means that is to be used.
 
     Attributes:
@@ -36,8 +36,7 @@ class Used:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Reach:
+class Reach(NamedTuple):
     """What is to be used of a target's means so far, and when the next would be."""
 
     used: tuple[Used, ...]

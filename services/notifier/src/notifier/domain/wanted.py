@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from notifier.domain.means import reach
 from tocsin_contracts.codec import rfc3339
-from tocsin_contracts.ids import derive
+from tocsin_contracts.ids import derived
 from tocsin_contracts.incidents import Purpose, Target
 from tocsin_incident import IncidentState, Status, page_id
 from tocsin_incident.state import (
@@ -44,8 +44,7 @@ _SHOWN = frozenset({"slack", "slack-app", "teams"})
 """Kinds of channel in which many people wonder whether they have to act."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """A message the state calls for.
 
     Attributes:
@@ -287,7 +286,7 @@ def _message(state: IncidentState, purpose: Purpose, channel: str, about: str) -
 
 
 def _id(state: IncidentState, purpose: Purpose, *parts: str) -> str:
-    return str(derive("notification", state.incident, purpose, *parts))
+    return derived("notification", state.incident, purpose, *parts)
 
 
 def unwanted(state: IncidentState, held: Notification) -> str | None:

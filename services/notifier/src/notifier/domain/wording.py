@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import cache
+from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 from jinja2 import TemplateError
@@ -197,6 +198,7 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
     # What takes long to find out, and few templates speak of, is found out where one does.
     names = cache(lambda: names_of(state, policy))
     holders = cache(lambda: _holders(state, policy, now))
+    page = cache(lambda: _page(state, policy, want, now))
     variables: dict[str, Any] = _standing(state, policy) | {
         "channel": lambda: names()[0],
         "ticket": lambda: names()[1],
@@ -205,13 +207,13 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         "roles": lambda: [
             {"name": policy.roles[role].name, "holder": name} for role, name in holders().items()
         ],
-        "links": _links(state, policy),
-        "where": _where(state),
-        "values": _values(state),
+        "links": partial(_links, state, policy),
+        "where": partial(_where, state),
+        "values": partial(_values, state),
         "waited": _waited(want),
         "worst": policy.severities[0].name,
-        "undelivered": _undelivered(state),
-        "firing": state.firing,
+        "undelivered": partial(_undelivered, state),
+        "firing": lambda: state.firing,
         "reason": _reason(state, want),
         "playbook": playbook.title if playbook is not None else "",
         "now": _shown(now),
@@ -225,14 +227,7 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         "duration": _duration((state.resolved_at or now) - state.opened_at),
         "updates_every": format_duration(cadence.every) if cadence is not None else "",
         "next_update": "",
-        "alerts": [
-            {
-                "name": held.alert.name,
-                "labels": held.alert.labels,
-                "annotations": held.alert.annotations,
-            }
-            for held in list(state.alerts.values())[:_MOST_ALERTS]
-        ],
+        "alerts": partial(_alerts, state),
     }
     asked = want.level is not None and want.level.by is not None
     changed = _changed(state, want) if want.purpose in _SAYS_CHANGE and not asked else None
@@ -240,13 +235,17 @@ def _variables(state: IncidentState, policy: Policy, want: Wanted, now: datetime
         variables["change"] = _said_change(state, policy, changed)
         variables["change_reason"] = changed.reason
     if want.purpose is Purpose.PAGE:
-        variables |= _page(state, policy, want, now)
+        variables |= {name: lambda name=name: page().get(name, "") for name in _OF_A_PAGE}
     if cadence is not None and state.status.live:
         variables["next_update"] = _shown((state.updated_at or now) + cadence.every)
     if severity is not None and state.resolved_at is not None:
         due_at = review_due(policy, severity, state.resolved_at)
         variables["review_due"] = "" if due_at is None else _shown(due_at)
     return variables | _waiting_step(state, want)
+
+
+_OF_A_PAGE = ("also_paged", "why_now", "next", "next_level", "next_at", "next_who")
+"""What only a page speaks of."""
 
 
 def _page(state: IncidentState, policy: Policy, want: Wanted, now: datetime) -> dict[str, Any]:
@@ -301,6 +300,18 @@ def _people(targets: tuple[Target, ...]) -> str:
     named = [f"{target.name} ({target.role})" for target in targets[:_MOST_NAMED]]
     more = len(targets) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
+
+
+def _alerts(state: IncidentState) -> list[dict[str, Any]]:
+    """The first of them."""
+    return [
+        {
+            "name": held.alert.name,
+            "labels": held.alert.labels,
+            "annotations": held.alert.annotations,
+        }
+        for held in islice(state.alerts.values(), _MOST_ALERTS)
+    ]
 
 
 def _where(state: IncidentState) -> str:

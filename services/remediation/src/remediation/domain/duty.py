@@ -65,19 +65,22 @@ def owed(
     Args:
         instance: This process; a step started by any other is in doubt.
     """
-    basis = Basis(incidents=end, policy=in_force.hash)
-    written: list[Event[IncidentFact]] = []
+    found: list[IncidentFact] = []
     next_at: datetime | None = None
     playbook = in_force.policy.playbooks.get(state.playbook or "")
     if playbook is not None and state.status.live and not _is_proposed(state, playbook):
-        written.append(event_of(state.incident, _proposal(state, playbook), now, basis))
+        found.append(_proposal(state, playbook))
     for remediation in state.remediations.values():
         fact, at = _next(state, remediation, in_force.policy, now, instance)
         if fact is not None:
-            written.append(event_of(state.incident, fact, now, basis))
+            found.append(fact)
         if at is not None and (next_at is None or at < next_at):
             next_at = at
-    return Owed(tuple(written), next_at)
+    if not found:
+        return Owed(next_at=next_at)
+    basis = Basis(incidents=end, policy=in_force.hash)
+    written = tuple(event_of(state.incident, fact, now, basis) for fact in found)
+    return Owed(written, next_at)
 
 
 _FIRST = 1
