@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
 
-from notifier.adapters.calling import Caller
-from notifier.adapters.clients import http_client
 from notifier.adapters.pagerduty import PagerDutyChannel, Rest
 from notifier.domain.outcomes import Delivered, Unknown
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_simulation.clock import ManualClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
+from tocsin_testkit.calling import a_caller
 from tocsin_testkit.providers import Fate, PagerDuty
 
 KEY = "0" * 32
@@ -35,9 +33,8 @@ UPDATE = replace(
 @asynccontextmanager
 async def pagerduty(*, rest: bool) -> AsyncIterator[tuple[PagerDuty, PagerDutyChannel]]:
     double = PagerDuty(KEY, "t0ken")
-    async with double.serving() as url, http_client(0.4, [url]) as client:
+    async with double.serving() as url, a_caller(url) as calls:
         access = Rest(url, "t0ken", "tocsin@example.com") if rest else None
-        calls = Caller(client, timedelta(seconds=0.4))
         yield double, PagerDutyChannel(calls, f"{url}/v2/enqueue", KEY, ManualClock(), access)
     assert double.complaints == []
 
@@ -122,9 +119,8 @@ async def test_an_incident_that_is_acknowledged_already_is_as_good() -> None:
 
 async def test_a_rest_key_that_opens_nothing_costs_no_acknowledgement() -> None:
     double = PagerDuty(KEY, "another")
-    async with double.serving() as url, http_client(0.4, [url]) as client:
+    async with double.serving() as url, a_caller(url) as calls:
         access = Rest(url, "t0ken", "tocsin@example.com")
-        calls = Caller(client, timedelta(seconds=0.4))
         channel = PagerDutyChannel(calls, f"{url}/v2/enqueue", KEY, ManualClock(), access)
         await delivered(channel, PAGE)
         await delivered(channel, TAKEN)

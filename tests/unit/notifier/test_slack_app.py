@@ -14,14 +14,13 @@ import pytest
 
 from ingestion.domain.delivery import Given, Received
 from ingestion.domain.sources.slack import parse
-from notifier.adapters.calling import Caller
-from notifier.adapters.clients import http_client
 from notifier.adapters.slack_app import SlackAppChannel
 from notifier.domain.outcomes import Delivered, Refused, Unwell
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_simulation.clock import EPOCH, ManualClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
+from tocsin_testkit.calling import a_caller
 from tocsin_testkit.providers import Reply, Said, Slack
 from tocsin_testkit.providers.slack import Room
 
@@ -39,8 +38,7 @@ OPENED = replace(PAGE, purpose=Purpose.OPENED, target=None, handle=None)
 @asynccontextmanager
 async def slack(channel: str | None = "C0ALL") -> AsyncIterator[tuple[Slack, SlackAppChannel]]:
     double = Slack(TOKEN, "C0ALL", users=(ALICE, BOB))
-    async with double.serving() as url, http_client(2.0, [url]) as client:
-        calls = Caller(client, timedelta(seconds=2))
+    async with double.serving() as url, a_caller(url) as calls:
         yield double, SlackAppChannel(calls, f"{url}/api", TOKEN, channel, rooms=True)
     assert double.complaints == []
 
@@ -345,8 +343,7 @@ async def test_an_invitation_that_fails_costs_no_page() -> None:
 async def test_a_message_in_doubt_is_found_however_long_the_channel_is_there() -> None:
     clock = ManualClock()
     double = Slack(TOKEN, "C0ALL", clock=clock)
-    async with double.serving() as url, http_client(2.0, [url]) as client:
-        calls = Caller(client, timedelta(seconds=2))
+    async with double.serving() as url, a_caller(url) as calls:
         channel = SlackAppChannel(calls, f"{url}/api", TOKEN, "C0ALL")
         await delivered(channel, replace(OTHER, notification="o-2"))
         clock.advance(timedelta(hours=1))

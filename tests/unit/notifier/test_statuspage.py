@@ -9,13 +9,12 @@ from datetime import timedelta
 
 import pytest
 
-from notifier.adapters.calling import Caller
-from notifier.adapters.clients import http_client
 from notifier.adapters.statuspage import StatuspageChannel
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
 from notifier.ports import Earlier, Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_testkit.builders import a_message, a_sending
+from tocsin_testkit.calling import a_caller
 from tocsin_testkit.providers import Fate, Reply, Said, Statuspage
 
 OPENED = a_sending(
@@ -43,8 +42,7 @@ OVER = replace(
 @asynccontextmanager
 async def page() -> AsyncIterator[tuple[Statuspage, StatuspageChannel]]:
     double = Statuspage("p4ge", "key", ("c0mp",))
-    async with double.serving() as url, http_client(0.4, [url]) as client:
-        calls = Caller(client, timedelta(seconds=0.4))
+    async with double.serving() as url, a_caller(url) as calls:
         yield double, StatuspageChannel(calls, f"{url}/v1", "p4ge", "key", {"checkout": "c0mp"})
     assert double.complaints == []
 
@@ -127,8 +125,7 @@ async def test_customers_read_nothing_that_is_for_us(purpose: Purpose) -> None:
 async def test_what_else_is_affected_is_degraded_until_it_is_over() -> None:
     double = Statuspage("p4ge", "key", ("c0mp", "b4sk", "0ther"))
     services = {"checkout": "c0mp", "basket": "b4sk", "search": "0ther"}
-    async with double.serving() as url, http_client(0.4, [url]) as client:
-        calls = Caller(client, timedelta(seconds=0.4))
+    async with double.serving() as url, a_caller(url) as calls:
         channel = StatuspageChannel(calls, f"{url}/v1", "p4ge", "key", services)
         affects = ("basket", "checkout", "unknown to the page")
         opened = await delivered(channel, replace(OPENED, components=affects))

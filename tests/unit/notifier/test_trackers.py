@@ -10,7 +10,6 @@ from datetime import timedelta
 import pytest
 
 from notifier.adapters.calling import Caller
-from notifier.adapters.clients import http_client
 from notifier.adapters.github import GitHubChannel
 from notifier.adapters.jira import JiraChannel
 from notifier.domain.outcomes import Delivered, Refused, Unknown, Unwell
@@ -18,6 +17,7 @@ from notifier.ports import Channel, Earlier, Sending
 from tocsin_contracts.incidents import Purpose
 from tocsin_simulation.clock import EPOCH, ManualClock
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
+from tocsin_testkit.calling import a_caller
 from tocsin_testkit.providers import Fate, GitHub, Jira, Provider, Reply, Said
 
 OPENED = a_sending(
@@ -48,8 +48,8 @@ def jira(calls: Caller, url: str) -> Channel:
 async def tracker(
     double: Provider, over: Callable[[Caller, str], Channel]
 ) -> AsyncIterator[Channel]:
-    async with double.serving() as url, http_client(1.0, [url]) as client:
-        yield over(Caller(client, timedelta(seconds=0.4)), url)
+    async with double.serving() as url, a_caller(url) as calls:
+        yield over(calls, url)
     assert double.complaints == []
 
 

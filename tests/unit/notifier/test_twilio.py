@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from notifier.adapters.calling import Caller
-from notifier.adapters.clients import http_client
 from notifier.adapters.twilio import Account, SmsChannel, VoiceChannel
 from notifier.domain.outcomes import Delivered, Refused, Unwell
 from tocsin_contracts.ids import reply_code
 from tocsin_contracts.incidents import Purpose
 from tocsin_testkit.builders import AN_INCIDENT_ID, a_message, a_sending
+from tocsin_testkit.calling import a_caller
 from tocsin_testkit.providers import Reply, Said, Twilio
 
 ACCOUNT = "AC" + "1" * 32
@@ -32,9 +31,9 @@ ANSWER = "https://door.example.com/v1/twilio/voice"
 @asynccontextmanager
 async def twilio(sender: str = "+15005550006") -> AsyncIterator[tuple[Twilio, Caller, Account]]:
     double = Twilio(ACCOUNT, "t0ken")
-    async with double.serving() as url, http_client(1.0, [url]) as client:
+    async with double.serving() as url, a_caller(url) as calls:
         account = Account(url, ACCOUNT, ACCOUNT, "t0ken", sender)
-        yield double, Caller(client, timedelta(seconds=1)), account
+        yield double, calls, account
     assert double.complaints == []
 
 

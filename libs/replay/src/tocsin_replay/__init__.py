@@ -11,7 +11,6 @@ from tocsin_replay.archiving import (
 from tocsin_replay.asking import (
     Answered,
     Refused,
-    answer,
     ask,
 )
 from tocsin_replay.auditing import (
@@ -178,7 +177,6 @@ __all__ = [
     "Summary",
     "Supposed",
     "Version",
-    "answer",
     "archive",
     "as_html",
     "ask",

@@ -6,17 +6,23 @@ asked can reach nothing else: no file, no network, no setting.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tocsin_replay.archiving import connect
-from tocsin_replay.reading import Progress, Recorded, Version, each_fact, promised, state_of
-from tocsin_replay.summing import Summary, summarise
+from tocsin_replay.reading import Progress, Recorded, Version, by_incident
+from tocsin_replay.summing import Summary, summed_up
 from tocsin_runtime.ports import Reader
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 MEMORY = "2GB"
 """What one question may take."""
+
+_ROWS = 20_000
+"""Facts that are held before they are put in."""
 
 TABLES: dict[str, dict[str, str]] = {
     "incidents": {
@@ -134,35 +140,13 @@ async def ask(
         Refused: The database does not understand or allow it; the message is the database's.
         ModuleNotFoundError: DuckDB is not installed.
     """
-    facts: dict[str, list[Recorded]] = {}
-    async for one in each_fact(reader, progress):
-        facts.setdefault(one.event.subject, []).append(one)
-    return answer(facts.values(), versions, question)
-
-
-def answer(
-    stories: Iterable[Sequence[Recorded]], versions: Sequence[Version], question: str
-) -> Answered:
-    """The answer to a question about the facts of these incidents; raises as `ask` does."""
-    rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
-    for recorded in stories:
-        state = state_of(recorded)
-        rows["facts"].extend(map(_fact, recorded))
-        if state is not None:
-            _put(rows, summarise(recorded, promised(versions, state)))
     with connect() as connection:
         from duckdb import Error  # noqa: PLC0415 - the same extra
 
-        for name, columns in TABLES.items():
-            kinds = list(columns.values())
-            shown = ", ".join(f'"{c}" {kind}' for c, kind in columns.items())
-            connection.execute(f"CREATE TABLE {name} ({shown})")
-            if rows[name]:
-                values = ", ".join(f"unnest(${n + 1}::{kind}[])" for n, kind in enumerate(kinds))
-                connection.execute(
-                    f"INSERT INTO {name} SELECT {values}",
-                    [list(column) for column in zip(*rows[name], strict=True)],
-                )
+        tables = _Tables(connection)
+        async for _, recorded in by_incident(reader, progress):
+            tables.take(recorded, versions)
+        tables.flush()
         connection.execute(f"SET memory_limit='{MEMORY}'")
         connection.execute("SET enable_external_access=false")
         connection.execute("SET lock_configuration=true")
@@ -174,6 +158,41 @@ def answer(
             return Answered(names, tuple(found.fetchall()) if names else ())
         except Error as error:
             raise Refused(str(error)) from error
+
+
+class _Tables:
+    """The tables, filled some rows at a time."""
+
+    def __init__(self, connection: DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
+        self._count = 0
+        for name, columns in TABLES.items():
+            shown = ", ".join(f'"{c}" {kind}' for c, kind in columns.items())
+            connection.execute(f"CREATE TABLE {name} ({shown})")
+
+    def take(self, recorded: Sequence[Recorded], versions: Sequence[Version]) -> None:
+        """Add an incident."""
+        self._rows["facts"].extend(map(_fact, recorded))
+        self._count += len(recorded)
+        came_to = summed_up(recorded, versions)
+        if came_to is not None:
+            _put(self._rows, came_to)
+        if self._count >= _ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put in what is held."""
+        for name, columns in TABLES.items():
+            kinds, rows = list(columns.values()), self._rows[name]
+            if rows:
+                values = ", ".join(f"unnest(${n + 1}::{kind}[])" for n, kind in enumerate(kinds))
+                self._connection.execute(
+                    f"INSERT INTO {name} SELECT {values}",
+                    [list(column) for column in zip(*rows, strict=True)],
+                )
+                rows.clear()
+        self._count = 0
 
 
 def _fact(one: Recorded) -> tuple[Any, ...]:

@@ -18,8 +18,8 @@ from rich.text import Text
 from tocsin_contracts.incidents import Opened
 from tocsin_policy import Policy
 from tocsin_replay.picturing import bars
-from tocsin_replay.reading import Progress, Version, by_incident, promised, state_of
-from tocsin_replay.summing import Summary, summarise
+from tocsin_replay.reading import Progress, Version, by_incident
+from tocsin_replay.summing import Summary, summed_up
 from tocsin_replay.wording import duration, some
 from tocsin_runtime.ports import Reader
 
@@ -149,9 +149,9 @@ async def summaries(
         # What stands before its opening was about something else.
         facts = list(dropwhile(lambda one: not isinstance(one.event.fact, Opened), recorded))
         if facts and since <= facts[0].event.occurred_at < until:
-            state = state_of(facts)
-            if state is not None and not state.drill:
-                found.append(summarise(facts, promised(versions, state)))
+            one = summed_up(facts, versions)
+            if one is not None and not one.drill:
+                found.append(one)
     return tuple(sorted(found, key=lambda one: (one.opened_at, one.incident)))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from tocsin_incident.folding import PUBLIC
 from tocsin_incident.state import Remediation
 from tocsin_incident.state import Step as RemediationStep
 from tocsin_policy import Policy
-from tocsin_replay.reading import Recorded, Step, steps
+from tocsin_replay.reading import Recorded, Step, Version, promised, steps
 from tocsin_replay.reporting import Paged, pages_of
 from tocsin_replay.targets import ResponseTarget, Targets
 from tocsin_replay.wording import contact, named, role
@@ -227,6 +227,20 @@ def summarise(recorded: Sequence[Recorded], policy: Policy | None) -> Summary:
     for step in steps(recorded):
         summing.take(step)
     return summing.summary()
+
+
+def summed_up(recorded: Iterable[Recorded], versions: Sequence[Version]) -> Summary | None:
+    """What an incident came to by the policy that decided how it opened.
+
+    Returns:
+        Nothing if the facts open no incident.
+    """
+    summing: Summing | None = None
+    for step in steps(recorded):
+        if step.after is not None:
+            summing = summing or Summing(promised(versions, step.after))
+            summing.take(step)
+    return None if summing is None else summing.summary()
 
 
 class Summing:
