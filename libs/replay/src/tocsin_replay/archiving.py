@@ -17,13 +17,14 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tocsin_replay.gathering import EVERYTHING
+from tocsin_replay.packing import EPOCH, MICROSECOND
 from tocsin_replay.reading import Progress
 from tocsin_runtime.ports import Reader
 from tocsin_runtime.records import Position, Record
@@ -414,20 +415,17 @@ class ArchiveReader:
         names = [str(self._folder / file.path) for file in files]
         cursor = self._connection.cursor()
         query = (
-            'SELECT "offset", recorded_at, key, value, headers '
+            'SELECT "offset", epoch_us(recorded_at), key, value, '
+            "[one.name for one in headers], [one.value for one in headers] "
             "FROM read_parquet($4) "
             'WHERE partition = $1 AND "offset" >= $2 AND "offset" < $3 ORDER BY "offset"'
         )
         cursor.execute(query, [partition, start, end, names])
         while rows := cursor.fetchmany(_FETCH):
-            for offset, recorded_at, key, value, headers in rows:
-                yield Record(
-                    Position(topic, partition, offset),
-                    key,
-                    value,
-                    tuple((header["name"], header["value"]) for header in headers),
-                    _utc(recorded_at),
-                )
+            for offset, at, key, value, names, values in rows:
+                headers = tuple(zip(names, values, strict=True))
+                recorded_at = EPOCH + at * MICROSECOND
+                yield Record(Position(topic, partition, offset), key, value, headers, recorded_at)
 
     def _check(self, file: File) -> None:
         """Nothing is told from a file that is not as it was written; each is looked at once."""
@@ -456,10 +454,6 @@ def _overlapping(held: Iterable[tuple[Range, File]]) -> Iterator[list[File]]:
         end = max(end, place.end)
     if together:
         yield together
-
-
-def _utc(instant: datetime) -> datetime:
-    return instant.astimezone(UTC)
 
 
 def verify_archive(folder: Path, progress: Progress | None = None) -> tuple[str, ...]:
