@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+import yaml
 from typer.testing import CliRunner
 
 from tocsin_cli.__main__ import app
 from tocsin_cli.playbooks import refusal
 from tocsin_contracts.ids import incident_id
 from tocsin_contracts.incidents import ProposedStep, RemediationProposed
-from tocsin_policy import load_policy
+from tocsin_policy import load_policy, policy_document
 from tocsin_testkit.builders import an_incident
+from tocsin_testkit.policies import a_policy
 
 ROOT = Path(__file__).resolve().parents[3]
 MPCSTUDY = str(ROOT / "deploy" / "policies" / "mpcstudy" / "policy.yaml")
@@ -45,6 +48,40 @@ def test_a_dry_run_says_of_each_step_what_it_would_do_or_why_it_cannot() -> None
     verdicts = {row["step"]: row["verdict"] for row in json.loads(said)}
     assert code == 0
     assert verdicts["check-ok"] == "cannot be planned: endpoint_not_configured"
+
+
+def test_a_dry_run_shows_what_the_undo_would_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = {
+        "id": "limit",
+        "title": "Lower the limit",
+        "runner": "command",
+        "risk": "disruptive",
+        "timeout": "10s",
+        "approval": "one",
+        "command": {"program": "limits", "args": ["set", "10"]},
+        "before": {
+            "command": {"program": "limits", "args": ["show"]},
+            "values": {"was": "/rps"},
+        },
+        "undo": {"command": {"program": "limits", "args": ["set", "${was}"]}},
+    }
+    policy = tmp_path / "policy.yaml"
+    document = policy_document(
+        a_policy("shop", playbooks={"limit": {"title": "Limit", "steps": [step]}})
+    )
+    policy.write_text(yaml.safe_dump(document))
+    program = tmp_path / "limits"
+    program.write_text("#!/bin/sh\ntest $1 = show && echo '{\"rps\": 250}'\n")
+    program.chmod(0o700)
+    monkeypatch.setenv("TOCSIN_PROGRAMS", json.dumps({"limits": str(program)}))
+    _, said = run("run", "limit", "--dry-run", "--policy", str(policy), "--json")
+    (row,) = json.loads(said)
+    assert row["verdict"] == "planned"
+    assert row["before"] == {"was": "250"}
+    assert "now | before: was is 250" in row["lines"]
+    assert row["lines"][-1].startswith("taken back by: limits set ${was}, with what")
 
 
 def test_a_label_that_no_step_takes_leaves_it_to_a_person() -> None:

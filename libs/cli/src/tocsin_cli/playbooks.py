@@ -230,6 +230,9 @@ def step_lines(step: Step) -> list[str]:
 
 # What would be done, tried from here.
 
+_PATIENCE = timedelta(seconds=30)
+"""Somebody waits for the answer."""
+
 
 @playbook_app.command("run")
 def playbook_run(
@@ -264,8 +267,10 @@ def playbook_run(
 
 
 async def _tried(playbook: Playbook, labels: dict[str, str]) -> list[dict[str, Any]]:
-    from remediation.domain.filling import Refused, fill  # noqa: PLC0415 - only where it is asked
+    from remediation.domain.describing import taken_back  # noqa: PLC0415 - only where it is asked
+    from remediation.domain.filling import Refused, fill  # noqa: PLC0415 - as above
     from remediation.domain.plan import Ran, call_text  # noqa: PLC0415 - as above
+    from remediation.running import Runners  # noqa: PLC0415 - as above
     from remediation.settings import RemediationSettings  # noqa: PLC0415 - as above
     from remediation.wiring import runners  # noqa: PLC0415 - as above
 
@@ -280,26 +285,30 @@ async def _tried(playbook: Playbook, labels: dict[str, str]) -> list[dict[str, A
             row["verdict"] = f"by hand: {whole.reason}"
             continue
         row["lines"].append(f"does: {call_text(whole.step)}")
-        row["verdict"] = "by hand"
-        for runner, call in whole.step.calls():
-            if runner not in each:
-                row["verdict"] = f"by hand: nothing here runs {runner} steps"
-                continue
-            made = await each[runner].plan(call, min(step.timeout, timedelta(seconds=30)))
-            if isinstance(made, Ran):
-                row["verdict"] = f"cannot be planned: {made.reason}"
-                row["lines"] += made.evidence.output.splitlines()[:20]
-                continue
-            row["verdict"] = "planned"
-            row |= {
-                "targets": list(made.targets),
-                "pods": made.pods,
-                "share": made.share,
-                "fingerprint": made.fingerprint,
-            }
-            row["lines"] += [f"acts on: {target}" for target in made.targets]
-            row["lines"] += [f"now | {line}" for line in made.state.splitlines()]
-            row["lines"] += [f"diff| {line}" for line in made.diff.splitlines()]
+        missing = [runner for runner, _ in whole.step.calls() if runner not in each]
+        if missing or not whole.step.calls():
+            why = f": nothing here runs {missing[0]} steps" if missing else ""
+            row["verdict"] = f"by hand{why}"
+            continue
+        timeout = min(step.timeout, _PATIENCE)
+        planned = whole.step.model_copy(update={"timeout": timeout})
+        made = await Runners(each).plan(planned, whole.values)
+        if isinstance(made, Ran):
+            row["verdict"] = f"cannot be planned: {made.reason}"
+            row["lines"] += made.evidence.output.splitlines()[:20]
+            continue
+        row["verdict"] = "planned"
+        row |= {
+            "targets": list(made.targets),
+            "pods": made.pods,
+            "share": made.share,
+            "fingerprint": made.fingerprint,
+            "before": dict(made.before),
+        }
+        row["lines"] += [f"acts on: {target}" for target in made.targets]
+        row["lines"] += [f"now | {line}" for line in made.state.splitlines()]
+        row["lines"] += [f"diff| {line}" for line in made.diff.splitlines()]
+        row["lines"].append(f"taken back by: {taken_back(whole.step)}")
     return rows
 
 

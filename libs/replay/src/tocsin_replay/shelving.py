@@ -54,8 +54,8 @@ class Shelf:
     >>> shelf = Shelf(most_held=3)
     >>> shelf.put("a", b"one"), shelf.put("b", b"two"), shelf.put("a", b"three")
     (None, None, None)
-    >>> shelf.get("a"), shelf.get("c"), sorted(shelf.find(["a", "b", "c"]))
-    (b'three', None, [b'three', b'two'])
+    >>> shelf.get("a"), shelf.get("c"), list(shelf.find(["b", "a", "c"]))
+    (b'three', None, [b'two', b'three'])
     """
 
     def __init__(self, scratch: Scratch | None = None, most_held: int | None = None) -> None:
@@ -88,7 +88,7 @@ class Shelf:
         return next(self.find((name,)), None)
 
     def find(self, names: Iterable[str]) -> Iterator[bytes]:
-        """What is kept under these names, each that there is, in any order."""
+        """What is kept under these names, each that there is, in the order of the names."""
         if self.empty:
             return
         if self._path is None:
@@ -101,9 +101,9 @@ class Shelf:
         for first in range(0, len(asked), _MOST_ASKED):
             part = asked[first : first + _MOST_ASKED]
             places = ", ".join("?" * len(part))
-            question = f"SELECT value FROM shelf WHERE name IN ({places})"  # noqa: S608 - marks only
-            for (value,) in self._opened().execute(question, part):
-                yield value
+            question = f"SELECT name, value FROM shelf WHERE name IN ({places})"  # noqa: S608 - marks
+            found = dict(self._opened().execute(question, part).fetchall())
+            yield from (found[name] for name in part if name in found)
 
     def _opened(self) -> sqlite3.Connection:
         if self._file is None:

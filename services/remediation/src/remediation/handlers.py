@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import timedelta
 from functools import partial
@@ -26,9 +26,10 @@ from remediation.domain.envelope import (
     unseen,
 )
 from remediation.domain.filling import filled
-from remediation.domain.plan import Lost, Planned, Ran, evidence
-from remediation.domain.undoing import NotKnown, kept_of, remembering, undo_of, values_of
+from remediation.domain.plan import Lost, Ran, evidence
+from remediation.domain.undoing import kept_of
 from remediation.ports import Runner
+from remediation.running import Runners, failed
 from tocsin_casebook import (
     Casebook,
     Claimant,
@@ -47,7 +48,7 @@ from tocsin_contracts.incidents import IncidentFact
 from tocsin_incident import Change, IncidentState
 from tocsin_incident.remedies import WORLD_CHANGED
 from tocsin_incident.state import Remediation, RemediationStatus, Step, StepPlan, StepStatus
-from tocsin_policy import AnyCall, Playbook, PlaybookStep
+from tocsin_policy import Playbook, PlaybookStep
 from tocsin_runtime.events import outgoing
 from tocsin_runtime.ports import Clock, Publisher
 from tocsin_runtime.publishing import insist
@@ -58,9 +59,6 @@ WORKERS = 4
 
 MOST_TARGETS = 200
 """Targets of one step at most: more could not all be watched."""
-
-GRACE = timedelta(seconds=30)
-"""What a runner may take beyond its own time limit before nobody waits for it any longer."""
 
 GIVES_WAY = timedelta(milliseconds=250)
 """How old an opening is before it is looked at. On a machine that all services share, planning and
@@ -150,7 +148,7 @@ class Remediator:
         self._claims = claims
         self._publisher = publisher
         self._clock = clock
-        self._runners = runners
+        self._runners = Runners(runners)
         self._instance = instance
         self._taken: dict[str, set[Task]] = {}
         self._waiting: set[str] = set()
@@ -391,7 +389,9 @@ class Remediator:
     async def _planned(
         self, definition: PlaybookStep, remediation: Remediation, number: int
     ) -> facts.RemediationStepPlanned:
-        made = await self._made(definition, remediation)
+        step = remediation.step(definition.id)
+        parameters = step.proposed.parameters if step is not None else {}
+        made = await self._runners.plan(definition, parameters)
         place = {"remediation": remediation.remediation, "step": definition.id, "plan": number}
         if isinstance(made, Ran):
             return facts.RemediationStepPlanned.model_validate(
@@ -414,39 +414,6 @@ class Remediator:
             fingerprint=made.fingerprint,
             before=dict(made.before),
         )
-
-    async def _made(self, definition: PlaybookStep, remediation: Remediation) -> Planned | Ran:
-        """The runner's plan, with what the step's undo has to know."""
-        made = await self._ask_plan(definition)
-        if isinstance(made, Ran) or definition.before is None:
-            return made
-        looked: Ran | Lost = _failed("nothing_to_run", "the step names no look")
-        for name, call in definition.before.calls():
-            looked = await self._do(name, call, definition.timeout)
-        if isinstance(looked, Lost) or not looked.succeeded:
-            told = looked.reason if isinstance(looked, Lost) else looked.evidence.output
-            return _failed("before_not_seen", f"{looked.reason}: {told}")
-        values = values_of(definition.before, looked.answer)
-        if isinstance(values, NotKnown):
-            return _failed(values.reason, values.detail)
-        step = remediation.step(definition.id)
-        parameters = step.proposed.parameters if step is not None else {}
-        undo = undo_of(definition, parameters, values)
-        if isinstance(undo, NotKnown):
-            return _failed(undo.reason, undo.detail)
-        return remembering(made, values)
-
-    async def _ask_plan(self, definition: PlaybookStep) -> Planned | Ran:
-        for name, call in definition.calls():
-            runner = self._runners.get(name)
-            if runner is None:
-                return _no_runner(name)
-            try:
-                async with asyncio.timeout((definition.timeout + GRACE).total_seconds()):
-                    return await runner.plan(call, definition.timeout)
-            except TimeoutError:
-                return _failed("plan_timed_out", f"no plan within {definition.timeout}")
-        return _failed("nothing_to_run", "the step names no call")
 
     async def _run(self, task: Task, found: Found) -> None:
         if by_hand(found.step):
@@ -551,15 +518,9 @@ class Remediator:
         return not over_budget(fresh, budget)
 
     async def _call(self, definition: PlaybookStep | None) -> Ran | Lost:
-        for name, call in definition.calls() if definition is not None else ():
-            return await self._do(name, call, definition.timeout if definition else timedelta())
-        return _failed("nothing_to_run", "the step names no call")
-
-    async def _do(self, name: str, call: AnyCall, timeout: timedelta) -> Ran | Lost:
-        runner = self._runners.get(name)
-        if runner is None:
-            return _no_runner(name)
-        return await _in_time(runner.run(call, timeout), timeout)
+        if definition is None:
+            return failed("nothing_to_run", "the policy in force has no such step")
+        return await self._runners.run(definition, definition.timeout)
 
     async def _finished(self, found: Found, outcome: Ran | Lost) -> None:
         remediation, step = found.remediation.remediation, found.step.proposed.step
@@ -595,13 +556,7 @@ class Remediator:
         if verify is None or found.definition is None:
             return
         within = found.definition.verify_within or found.definition.timeout
-        looked: Ran | Lost = _failed("nothing_to_look_at", "the step names no look")
-        for name, call in verify.calls():
-            runner = self._runners.get(name)
-            if runner is None:
-                looked = _no_runner(name)
-            else:
-                looked = await _in_time(runner.verify(call, within), within)
+        looked = await self._runners.look(verify, within)
         place: dict[str, Any] = {
             "remediation": found.remediation.remediation,
             "step": found.step.proposed.step,
@@ -663,33 +618,10 @@ class Remediator:
         return self._frozen(found.state) or self._not_free(found)
 
     async def _taken_back(self, found: Found) -> Ran | Lost:
-        definition, changed = found.definition, found.step.changed
-        outcome: Ran | Lost = _failed("no_undo", "the policy in force has no such step")
-        if definition is None:
-            return outcome
-        undo = definition.undo
-        if definition.before is not None:
-            whole = undo_of(definition, found.step.proposed.parameters, changed)
-            if isinstance(whole, NotKnown):
-                return _failed(whole.reason, whole.detail)
-            undo = whole
-        elif changed:
-            outcome = await self._put_back(definition, changed)
-        if undo is None or isinstance(outcome, Lost) or outcome.reason != "no_undo":
-            return outcome
-        for name, call in undo.calls():
-            outcome = await self._do(name, call, definition.timeout)
-        return outcome
-
-    async def _put_back(self, definition: PlaybookStep, changed: Mapping[str, str]) -> Ran | Lost:
-        outcome: Ran | Lost = _failed("no_undo", "the step names no call")
-        for name, call in definition.calls():
-            runner = self._runners.get(name)
-            if runner is None:
-                return _no_runner(name)
-            timeout = definition.timeout
-            outcome = await _in_time(runner.undo(call, changed, timeout), timeout)
-        return outcome
+        if found.definition is None:
+            return failed("no_undo", "the policy in force has no such step")
+        parameters = found.step.proposed.parameters
+        return await self._runners.undo(found.definition, parameters, found.step.changed)
 
     async def _let_go(self, task: Task) -> None:
         """Say that a step acts no longer on what it claimed, if that still is so."""
@@ -774,20 +706,3 @@ def _held(found: Found, held: Held, *, undo: int = 0) -> facts.RemediationStepHe
 
 def _as_plan(planned: facts.RemediationStepPlanned, before: StepPlan) -> StepPlan:
     return before.model_copy(update={"pods": planned.pods, "share": planned.share})
-
-
-def _failed(reason: str, detail: str) -> Ran:
-    return Ran(succeeded=False, reason=reason, evidence=evidence(detail, timedelta()))
-
-
-def _no_runner(name: str) -> Ran:
-    return _failed("runner_not_configured", f"nothing here runs {name} steps")
-
-
-async def _in_time(doing: Awaitable[Ran | Lost], timeout: timedelta) -> Ran | Lost:
-    """What a runner says; one that outlives its own time limit by far says nothing any more."""
-    try:
-        async with asyncio.timeout((timeout + GRACE).total_seconds()):
-            return await doing
-    except TimeoutError:
-        return Lost("runner_did_not_answer")
