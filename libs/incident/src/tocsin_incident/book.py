@@ -139,7 +139,7 @@ class Book:
         waiting = self._pending.get(incident)
         if waiting is None:
             return
-        rest = [other for other in waiting if other.id != event.id]
+        rest = [other for other in waiting if other is not event and other.id != event.id]
         if not rest:
             self._pending.pop(incident)
             self._expected.pop(incident, None)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from uuid import UUID
 
 from classifier.handlers import Classifier
 from escalation_timer.domain.duty import owed as timer_owed
@@ -152,14 +151,15 @@ class _Once:
     """
 
     def __init__(self) -> None:
-        self._known: dict[UUID, tuple[IncidentState | None, Event[Fact], Folded]] = {}
+        # By the object: it is kept here, and to compare ids takes as long as the look-up.
+        self._known: dict[int, tuple[IncidentState | None, Event[Fact], Folded]] = {}
 
     def __call__(self, before: IncidentState | None, event: Event[Fact]) -> Folded:
-        known = self._known.get(event.id)
+        known = self._known.get(id(event))
         if known is not None and known[0] is before and known[1] is event:
             return known[2]
         folded = fold(before, event)
-        self._known[event.id] = (before, event, folded)
+        self._known[id(event)] = (before, event, folded)
         return folded
 
     def forget(self) -> None:
@@ -173,6 +173,7 @@ class _Parsed(Sources):
     def __init__(self) -> None:
         super().__init__()
         self._known: OrderedDict[bytes, Parsed] = OrderedDict()
+        self._bytes = 0
 
     def parse(self, name: str, received: Received) -> Parsed:
         if name not in TIMELESS:
@@ -180,8 +181,9 @@ class _Parsed(Sources):
         known = self._known.get(received.body)
         if known is None:
             known = self._known[received.body] = super().parse(name, received)
-            if len(self._known) > MOST_BODIES:
-                self._known.popitem(last=False)
+            self._bytes += len(received.body)
+            while self._bytes > MOST_BODIES_BYTES:
+                self._bytes -= len(self._known.popitem(last=False)[0])
         else:
             self._known.move_to_end(received.body)
         return known
@@ -190,8 +192,8 @@ class _Parsed(Sources):
 TIMELESS = frozenset({"alertmanager"})
 """Sources that read nothing but the body."""
 
-MOST_BODIES = 2_000
-"""Bodies whose meaning is remembered."""
+MOST_BODIES_BYTES = 16 << 20
+"""Of bodies whose meaning is remembered: those of some thousands of groups."""
 
 Do = Callable[[], None]
 
