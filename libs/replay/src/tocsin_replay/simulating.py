@@ -654,7 +654,7 @@ class Simulation:
         self._later(incident, at, act)
 
     def _instead_of(self, recorded: str) -> str | None:
-        if recorded in self._played:
+        if recorded in self._open:
             return recorded
         return next((name for name, held in self._played.items() if recorded in held), None)
 

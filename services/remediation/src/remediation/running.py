@@ -13,7 +13,7 @@ from typing import Any
 from remediation.domain.plan import Lost, Planned, Ran, evidence
 from remediation.domain.undoing import NotKnown, remembering, undo_of, values_of
 from remediation.ports import Runner
-from tocsin_policy import Before, Call, PlaybookStep
+from tocsin_policy import AnyCall, Before, Call, PlaybookStep
 
 GRACE = timedelta(seconds=30)
 """What a runner may take beyond its own time limit before nobody waits for it any longer."""
@@ -47,34 +47,31 @@ class Runners:
         return remembering(made, values)
 
     async def _plan(self, step: PlaybookStep) -> Planned | Ran:
-        for name, call in step.calls():
-            runner = self._each.get(name)
-            if runner is None:
-                return _no_runner(name)
-            try:
-                async with asyncio.timeout((step.timeout + GRACE).total_seconds()):
-                    return await runner.plan(call, step.timeout)
-            except TimeoutError:
-                return failed("plan_timed_out", f"no plan within {step.timeout}")
-        return failed("nothing_to_run", "the step names no call")
+        found = self._found(step)
+        if isinstance(found, Ran):
+            return found
+        runner, call = found
+        try:
+            async with asyncio.timeout((step.timeout + GRACE).total_seconds()):
+                return await runner.plan(call, step.timeout)
+        except TimeoutError:
+            return failed("plan_timed_out", f"no plan within {step.timeout}")
 
     async def run(self, what: Call | Before | PlaybookStep, timeout: timedelta) -> Ran | Lost:
         """Do it."""
-        for name, call in what.calls():
-            runner = self._each.get(name)
-            if runner is None:
-                return _no_runner(name)
-            return await _in_time(runner.run(call, timeout), timeout)
-        return failed("nothing_to_run", "it names no call")
+        found = self._found(what)
+        if isinstance(found, Ran):
+            return found
+        runner, call = found
+        return await _in_time(runner.run(call, timeout), timeout)
 
     async def look(self, what: Call, within: timedelta) -> Ran | Lost:
         """Look, until it is as the call expects or the time is over."""
-        for name, call in what.calls():
-            runner = self._each.get(name)
-            if runner is None:
-                return _no_runner(name)
-            return await _in_time(runner.verify(call, within), within)
-        return failed("nothing_to_look_at", "the step names no look")
+        found = self._found(what)
+        if isinstance(found, Ran):
+            return found
+        runner, call = found
+        return await _in_time(runner.verify(call, within), within)
 
     async def undo(
         self, step: PlaybookStep, parameters: Mapping[str, str], changed: Mapping[str, str]
@@ -85,7 +82,7 @@ class Runners:
             parameters: As for `plan`.
             changed: What the step changed, or what its plan saw.
         """
-        outcome: Ran | Lost = failed("no_undo", "the policy in force has no such step")
+        outcome: Ran | Lost = failed("no_undo", "nobody says how")
         undo = step.undo
         if step.before is not None:
             whole = undo_of(step, parameters, changed)
@@ -99,21 +96,25 @@ class Runners:
         return await self.run(undo, step.timeout)
 
     async def _put_back(self, step: PlaybookStep, changed: Mapping[str, str]) -> Ran | Lost:
-        for name, call in step.calls():
+        found = self._found(step)
+        if isinstance(found, Ran):
+            return found
+        runner, call = found
+        return await _in_time(runner.undo(call, changed, step.timeout), step.timeout)
+
+    def _found(self, what: Call | Before | PlaybookStep) -> tuple[Runner[Any], AnyCall] | Ran:
+        """The one call that is named, and who runs it."""
+        for name, call in what.calls():
             runner = self._each.get(name)
             if runner is None:
-                return _no_runner(name)
-            return await _in_time(runner.undo(call, changed, step.timeout), step.timeout)
-        return failed("no_undo", "the step names no call")
+                return failed("runner_not_configured", f"nothing here runs {name} steps")
+            return runner, call
+        return failed("nothing_to_run", "it names no call")
 
 
 def failed(reason: str, detail: str) -> Ran:
     """A run that did not begin."""
     return Ran(succeeded=False, reason=reason, evidence=evidence(detail, timedelta()))
-
-
-def _no_runner(name: str) -> Ran:
-    return failed("runner_not_configured", f"nothing here runs {name} steps")
 
 
 async def _in_time(doing: Awaitable[Ran | Lost], timeout: timedelta) -> Ran | Lost:
