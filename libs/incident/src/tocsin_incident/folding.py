@@ -170,7 +170,7 @@ def _any_fires(alerts: dict[str, HeldAlert]) -> bool:
 
 
 def _fires(held: HeldAlert) -> bool:
-    return held.cleared_at is None and not held.guest
+    return held.firing and not held.guest
 
 
 COMMANDER = "incident_commander"

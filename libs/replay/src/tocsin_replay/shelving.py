@@ -65,11 +65,9 @@ class Shelf:
         self._bytes = 0
         self._path: Path | None = None
         self._file: sqlite3.Connection | None = None
-        self.empty = True
 
     def put(self, name: str, value: bytes) -> None:
         """Keep a value, in the place of an older one of this name."""
-        self.empty = False
         if self._path is not None:
             self._opened().execute("INSERT OR REPLACE INTO shelf VALUES (?, ?)", (name, value))
             return
@@ -89,10 +87,8 @@ class Shelf:
 
     def find(self, names: Iterable[str]) -> Iterator[bytes]:
         """What is kept under these names, each that there is, in the order of the names."""
-        if self.empty:
-            return
         if self._path is None:
-            for name in names:
+            for name in names if self._held else ():
                 value = self._held.get(name)
                 if value is not None:
                     yield value

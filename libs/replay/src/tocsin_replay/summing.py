@@ -446,9 +446,10 @@ def _take(found: _Gathering, step: Step, after: IncidentState) -> None:
 def _answered(found: _Gathering, step: Step) -> None:
     fact = step.recorded.event.fact
     what = _ANSWERS.get(type(fact))
-    # To ask a fact for what it has not is dear, and most are no answers.
-    by: Person | None = None if what is None else getattr(fact, "by", None)
-    if what is None or by is None:
+    if what is None:
+        return
+    by: Person | None = getattr(fact, "by", None)
+    if by is None:
         return
     text = next(
         (
